@@ -1,0 +1,1 @@
+"""YAML presets that ship with the package."""

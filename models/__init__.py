@@ -1,0 +1,1 @@
+"""What computes: grounders, the temporal adapter, training. Torch only; no streams, no files of users."""

@@ -1,0 +1,1 @@
+"""What decides: configuration, wiring, the per-stream loop, the command line."""
