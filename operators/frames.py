@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
-from types import MappingProxyType
 from typing import TYPE_CHECKING
 
 from groundstream.models.types import ModelInfo, Prompt
@@ -13,8 +12,6 @@ from groundstream.models.types import ModelInfo, Prompt
 if TYPE_CHECKING:
     import av
     import supervision as sv
-
-NOTHING_DROPPED: Mapping[str, int] = MappingProxyType({})
 
 
 @dataclass(frozen=True, eq=False)
@@ -37,7 +34,7 @@ class Frame:
     time_s: float
     wall_time: float
     picture: av.VideoFrame
-    dropped: Mapping[str, int] = field(default=NOTHING_DROPPED)
+    dropped: Mapping[str, int] = field(default_factory=dict)
 
     @property
     def width(self) -> int:
@@ -73,7 +70,7 @@ class FrameResult:
     detections: sv.Detections
     stale: bool = False
     adapter: str = "none"
-    timing_ms: Mapping[str, float] = field(default=NOTHING_DROPPED)
+    timing_ms: Mapping[str, float] = field(default_factory=dict)
 
     @property
     def wall_time(self) -> str:

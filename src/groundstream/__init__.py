@@ -1,4 +1,51 @@
-"""Find things in live video by saying what they are."""
+"""Find things in live video by saying what they are.
 
-__all__: list[str] = []
+import groundstream as gs
+
+for result in gs.run("street.mp4", ["person", "white van"]):
+    print(result.frame.time_s, result.detections.data["phrase"])
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from groundstream.models.types import Prompt
+    from groundstream.operators.errors import GroundstreamError
+    from groundstream.operators.frames import Frame, FrameResult
+    from groundstream.operators.schema import record
+    from groundstream.pipeline.api import open_pipeline, run
+    from groundstream.pipeline.local import Pipeline
+
+__all__ = [
+    "Frame",
+    "FrameResult",
+    "GroundstreamError",
+    "Pipeline",
+    "Prompt",
+    "open_pipeline",
+    "record",
+    "run",
+]
 __version__ = "0.1.0"
+
+_HOMES = {
+    "Frame": "groundstream.operators.frames",
+    "FrameResult": "groundstream.operators.frames",
+    "GroundstreamError": "groundstream.operators.errors",
+    "Pipeline": "groundstream.pipeline.local",
+    "Prompt": "groundstream.models.types",
+    "open_pipeline": "groundstream.pipeline.api",
+    "record": "groundstream.operators.schema",
+    "run": "groundstream.pipeline.api",
+}
+
+
+def __getattr__(name: str) -> Any:
+    """Import a public name when it is first used, so that `import groundstream` stays light."""
+    if name not in _HOMES:
+        raise AttributeError(f"module 'groundstream' has no attribute {name!r}")
+    from importlib import import_module
+
+    return getattr(import_module(_HOMES[name]), name)

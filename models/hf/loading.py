@@ -1,0 +1,81 @@
+"""Read a checkpoint into transformers' own classes: strictly, silently, without pickle."""
+
+from __future__ import annotations
+
+import logging
+from typing import Any
+
+import torch
+
+from groundstream.models.errors import ModelError
+from groundstream.models.quiet import quiet
+from groundstream.models.weights import Checkpoint
+
+log = logging.getLogger(__name__)
+
+#: buffers that older checkpoints carry and that today's classes compute themselves.
+_COMPUTED = ("position_ids", "relative_position_index", "num_batches_tracked", "attn_mask")
+
+
+def load_model(model_class: Any, checkpoint: Checkpoint, **options: Any) -> Any:
+    """Return a `model_class` in evaluation mode with float32 weights, none missing, none of a wrong shape.
+
+    Args:
+        model_class: a class of transformers with `from_pretrained`.
+        checkpoint: the checked files.
+        options: handed to `from_pretrained` (a changed config, a state dict).
+
+    Raises:
+        ModelError: the files do not fit the class.
+    """
+    try:
+        with quiet():
+            model, report = model_class.from_pretrained(
+                checkpoint.folder,
+                dtype=torch.float32,
+                weights_only=True,
+                local_files_only=True,
+                output_loading_info=True,
+                ignore_mismatched_sizes=True,  # so that they are reported, and refused below
+                **options,
+            )
+    except Exception as error:  # safetensors, pickle, JSON, config validation: each raises its own
+        reason = str(error).strip().split("\n")[0][:200]
+        raise ModelError(f"model '{checkpoint.name}' cannot be read from {checkpoint.folder}: {reason}") from error
+    _refuse_gaps(checkpoint, report)
+    return model.eval().requires_grad_(False)
+
+
+def load_tokenizer(checkpoint: Checkpoint) -> Any:
+    """Return the checkpoint's own fast tokenizer.
+
+    Raises:
+        ModelError: the folder holds none, or it cannot be read.
+    """
+    from transformers import AutoTokenizer
+
+    try:
+        with quiet():
+            tokenizer = AutoTokenizer.from_pretrained(checkpoint.folder, local_files_only=True)
+    except Exception as error:
+        reason = str(error).strip().split("\n")[0][:200]
+        raise ModelError(f"model '{checkpoint.name}' has no readable tokenizer in {checkpoint.folder}: {reason}") from error
+    if not tokenizer.is_fast:
+        raise ModelError(f"model '{checkpoint.name}' has no fast tokenizer; expected tokenizer.json in {checkpoint.folder}")
+    return tokenizer
+
+
+def _refuse_gaps(checkpoint: Checkpoint, report: Any) -> None:
+    """Raise on missing or misshapen tensors; name those that the file has too many, once, in the log."""
+    report = report if isinstance(report, dict) else vars(report)
+    gaps = sorted(report["missing_keys"]) + sorted(str(key[0]) for key in report["mismatched_keys"])
+    if gaps:
+        raise ModelError(
+            f"model '{checkpoint.name}' does not fit its architecture '{checkpoint.config.get('model_type')}': "
+            f"{len(gaps)} tensors are missing or have another shape, among them {gaps[0]}; fetch it again"
+        )
+    surplus = sorted(key for key in report["unexpected_keys"] if not key.endswith(_COMPUTED))
+    if surplus:
+        log.warning("%s: %d tensors of the file are not used, among them %s", checkpoint.name, len(surplus), surplus[0])
+
+

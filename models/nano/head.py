@@ -1,0 +1,49 @@
+"""From pyramid levels to boxes and, given classifier rows, to scores."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor, nn
+
+from groundstream.models.nano.backbone import ConvLeaky
+from groundstream.models.nano.config import NanoConfig
+
+
+class NanoHead(nn.Module):
+    """Region features per cell, and the distances from a cell's centre to the four sides of its box.
+
+    A side's distance is the expectation over a softmax of 11 bins, in strides (generalised focal loss,
+    Li et al. 2020, section 3). `names` and `names_bias` are the closed-set classifier of the 80 COCO names.
+    """
+
+    def __init__(self, config: NanoConfig, names: int) -> None:
+        super().__init__()
+        width, levels = config.neck_channels, len(config.strides_px)
+        self.strides_px = config.strides_px
+        self.bins = config.distance_bins
+        self.regions = nn.ModuleList(ConvLeaky(width, width) for _ in range(levels))
+        self.distances = nn.ModuleList(nn.Linear(width, 4 * self.bins) for _ in range(levels))
+        self.names = nn.Parameter(torch.zeros(levels, names, width))
+        self.names_bias = nn.Parameter(torch.zeros(levels, names))
+
+    def region_features(self, levels: tuple[Tensor, ...]) -> list[Tensor]:
+        """Map (B, 128, H_l, W_l) maps to (B, H_l * W_l, 128) float32 features, row by row."""
+        return [
+            region(x).flatten(2).transpose(1, 2).float()
+            for region, x in zip(self.regions, levels, strict=True)
+        ]
+
+    def boxes(self, level: int, features: Tensor, cells: Tensor, width: int) -> Tensor:
+        """Return (K, 4) xyxy boxes in canvas pixels.
+
+        Args:
+            level: which level the cells belong to.
+            features: (K, 128) float32 region features of the cells.
+            cells: (K,) int64 numbers of the cells, row by row.
+            width: cells per row of that level.
+        """
+        bins = self.distances[level](features).view(-1, 4, self.bins).softmax(-1)
+        distance = bins @ torch.arange(self.bins, dtype=bins.dtype, device=bins.device)  # (K, 4) in strides
+        centre = torch.stack((cells % width, cells // width), 1) + 0.5  # (K, 2)
+        corners = torch.cat((centre - distance[:, :2], centre + distance[:, 2:]), 1)
+        return corners * self.strides_px[level]

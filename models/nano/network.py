@@ -1,0 +1,32 @@
+"""Backbone and head together: what the weight file holds beside the text encoder."""
+
+from __future__ import annotations
+
+from torch import Tensor, nn
+
+from groundstream.models.nano.backbone import NanoBackbone
+from groundstream.models.nano.config import COCO_NAMES, NanoConfig
+from groundstream.models.nano.head import NanoHead
+
+
+class NanoNetwork(nn.Module):
+    """The frozen network."""
+
+    def __init__(self, config: NanoConfig) -> None:
+        super().__init__()
+        self.backbone = NanoBackbone(config)
+        self.head = NanoHead(config, len(COCO_NAMES))
+
+    def closed_set(self, x: Tensor) -> list[tuple[Tensor, Tensor]]:
+        """Return, per level, (B, N_l, 80) scores of the COCO names and (B, N_l, 44) distance logits.
+
+        This is what the network was trained to say; the distillation of the text encoder and the parity
+        with the original graph are held against it. `x` is (B, 3, H, W) normalised RGB.
+        """
+        features = self.head.region_features(self.backbone(x))
+        return [
+            ((region @ rows.T + bias).sigmoid(), distance(region))
+            for region, rows, bias, distance in zip(
+                features, self.head.names, self.head.names_bias, self.head.distances, strict=True
+            )
+        ]

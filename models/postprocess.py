@@ -1,0 +1,74 @@
+"""From scores and boxes to candidates: box arithmetic, the best few, suppression per phrase. Vectorised."""
+
+from __future__ import annotations
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from groundstream.models.types import RawDetections
+
+#: most candidates that one text returns per picture.
+LIMIT = 300
+
+
+def corners(boxes: Tensor) -> Tensor:
+    """Turn (..., 4) boxes from centre x, centre y, width, height to x0, y0, x1, y1."""
+    centre, half = boxes[..., :2], boxes[..., 2:] / 2
+    return torch.cat((centre - half, centre + half), -1)
+
+
+def iou_matrix(first: Tensor, second: Tensor) -> Tensor:
+    """Return (N, M) intersection over union of (N, 4) and (M, 4) xyxy boxes; 0 where both are empty."""
+    low = torch.maximum(first[:, None, :2], second[None, :, :2])
+    high = torch.minimum(first[:, None, 2:], second[None, :, 2:])
+    overlap = (high - low).clamp_(min=0).prod(-1)
+    area_first = (first[:, 2:] - first[:, :2]).clamp(min=0).prod(-1)
+    area_second = (second[:, 2:] - second[:, :2]).clamp(min=0).prod(-1)
+    union = area_first[:, None] + area_second[None, :] - overlap
+    return overlap / union.clamp(min=torch.finfo(union.dtype).tiny)
+
+
+def suppress_per_phrase(boxes: Tensor, scores: Tensor, overlap_iou: float, floor: float) -> Tensor:
+    """Set to zero each score whose box overlaps a stronger box of the same phrase (greedy suppression).
+
+    Greedy suppression is the only fixed point of "a box stays unless a stronger box that stays overlaps
+    it", so it is found by repeating that rule for all boxes and phrases at once until nothing changes.
+
+    Args:
+        boxes: (N, 4) xyxy.
+        scores: (N, P) one column per phrase.
+        overlap_iou: boxes that overlap more than this are one.
+        floor: scores below this suppress nothing and are set to zero as well.
+
+    Returns:
+        (N, P) the scores that stay, zero elsewhere.
+    """
+    alive = scores.T >= floor  # (P, N)
+    order = scores.T.argsort(dim=1, descending=True, stable=True)
+    rank = torch.empty_like(order).scatter_(1, order, torch.arange(len(boxes), device=boxes.device).expand_as(order))
+    stronger = rank[:, :, None] < rank[:, None, :]  # (P, N, N): row suppresses column
+    suppresses = stronger & (iou_matrix(boxes, boxes) > overlap_iou) & alive[:, :, None]
+    keep = alive
+    while True:
+        following = alive & ~(suppresses & keep[:, :, None]).any(1)
+        if bool((following == keep).all()):
+            return scores * keep.T
+        keep = following
+
+
+def best_rows(scores: Tensor, floor: float, limit: int = LIMIT) -> Tensor:
+    """Return the rows of (N, P) `scores` whose best phrase reaches `floor`: at most `limit`, best first."""
+    if scores.shape[1] == 0 or scores.shape[0] == 0:
+        return torch.zeros(0, dtype=torch.int64, device=scores.device)
+    best = scores.amax(1)
+    values, rows = best.topk(min(limit, len(best)))
+    return rows[values >= floor]
+
+
+def to_raw(boxes: Tensor, scores: Tensor) -> RawDetections:
+    """Move (N, 4) boxes and (N, P) scores, best first, to plain float32 arrays."""
+    return RawDetections(
+        np.ascontiguousarray(boxes.detach().float().cpu().numpy()),
+        np.ascontiguousarray(scores.detach().float().cpu().numpy()),
+    )

@@ -1,0 +1,95 @@
+"""From uint8 pictures on a padded canvas to what a model's first layer takes, on the model's device."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import Tensor
+
+#: mean and deviation of ImageNet in 0..1, the default of transformers' processors.
+IMAGENET_MEAN = (0.485, 0.456, 0.406)
+IMAGENET_STD = (0.229, 0.224, 0.225)
+
+
+@dataclass(frozen=True)
+class PixelRule:
+    """How a checkpoint wants its numbers: (pixel - mean) / std, and what stands where no picture is.
+
+    Attributes:
+        mean: per channel, in units of 0..255.
+        std: per channel, in units of 0..255.
+        zero_padding: whether padding is zero after normalisation; else it is normalised like the picture.
+    """
+
+    mean: tuple[float, ...]
+    std: tuple[float, ...]
+    zero_padding: bool = True
+
+    @classmethod
+    def from_processor(cls, processor: Mapping[str, Any], zero_padding: bool = True) -> PixelRule:
+        """Read mean, deviation and rescaling from a `preprocessor_config.json`."""
+        rescaled = processor.get("do_rescale", processor.get("rescale", True))
+        unit = float(processor.get("rescale_factor") or 1 / 255) if rescaled else 1.0
+        plain = not processor.get("do_normalize", True)
+        mean = [0.0] * 3 if plain else processor.get("image_mean") or IMAGENET_MEAN
+        std = [1.0] * 3 if plain else processor.get("image_std") or IMAGENET_STD
+        return cls(tuple(m / unit for m in mean), tuple(s / unit for s in std), zero_padding)
+
+
+def normalize(
+    pixels: Tensor, content_px: Tensor, rule: PixelRule, device: torch.device, dtype: torch.dtype
+) -> Tensor:
+    """Normalise pictures on `device` and set their padding.
+
+    A multiplication and an addition in place: `kornia.enhance.normalize` gives the same numbers in
+    several times the time (`benchmarks/grounder_speed.py --normalize`).
+
+    Args:
+        pixels: (B, H, W, 3) uint8 RGB on any device.
+        content_px: (B, 2) int64 height and width of each picture inside the canvas.
+        rule: the checkpoint's own numbers.
+        device: where the model lies.
+        dtype: what its first layer takes.
+
+    Returns:
+        (B, 3, H, W) of `dtype` on `device`, channels last in memory.
+
+    Raises:
+        ValueError: `pixels` is not (B, H, W, 3) uint8, or a content size does not lie in the canvas.
+    """
+    check_canvas(pixels, content_px)
+    scale = torch.tensor(rule.std, device=device).reciprocal_()
+    offset = torch.tensor(rule.mean, device=device).mul_(scale).neg_()
+    x = pixels.to(device).to(torch.float32).mul_(scale).add_(offset)  # (B, H, W, 3)
+    outside = padding_mask(content_px, (pixels.shape[1], pixels.shape[2])) if rule.zero_padding else None
+    if outside is not None:
+        x.masked_fill_(outside.to(device)[..., None], 0)
+    return x.permute(0, 3, 1, 2).to(dtype)
+
+
+def padding_mask(content_px: Tensor, canvas_px: tuple[int, int]) -> Tensor | None:
+    """Return (B, H, W) bool on the CPU, True where no picture is; None when pictures fill the canvas."""
+    content = content_px.cpu()
+    if bool((content == torch.tensor(canvas_px)).all()):
+        return None
+    rows = torch.arange(canvas_px[0]) >= content[:, :1]  # (B, H)
+    columns = torch.arange(canvas_px[1]) >= content[:, 1:]  # (B, W)
+    return rows[:, :, None] | columns[:, None, :]
+
+
+def check_canvas(pixels: Tensor, content_px: Tensor) -> None:
+    """Raise ValueError unless `pixels` is (B, H, W, 3) uint8 and every content size lies in the canvas."""
+    if pixels.ndim != 4 or pixels.shape[3] != 3 or pixels.dtype != torch.uint8:
+        raise ValueError(
+            f"expected pixels (B, H, W, 3) uint8, but got {tuple(pixels.shape)} {str(pixels.dtype)[6:]}"
+        )
+    if tuple(content_px.shape) != (len(pixels), 2):
+        raise ValueError(f"expected content_px ({len(pixels)}, 2), but got {tuple(content_px.shape)}")
+    canvas = (pixels.shape[1], pixels.shape[2])
+    if len(pixels) and not bool(((content_px >= 1) & (content_px <= content_px.new_tensor(canvas))).all()):
+        raise ValueError(
+            f"expected contents within the canvas {canvas[0]}x{canvas[1]}, but got {content_px.tolist()}"
+        )

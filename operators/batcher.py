@@ -1,0 +1,134 @@
+"""The detector in this process: a thread that takes what waits, as one batch, and runs the model on it."""
+
+from __future__ import annotations
+
+import logging
+import threading
+import time
+from collections import Counter, deque
+from collections.abc import Callable
+from concurrent.futures import Future
+from dataclasses import dataclass, field
+
+import numpy as np
+import torch
+
+from groundstream.models.base import Grounder, Query
+from groundstream.models.types import Prompt, RawDetections
+from groundstream.operators.errors import DetectorUnavailable
+from groundstream.operators.letterbox import Picture
+
+log = logging.getLogger("groundstream.detector")
+
+
+@dataclass(frozen=True, eq=False)
+class Request:
+    """One picture that waits for its answer."""
+
+    picture: Picture
+    prompt: Prompt
+    answer: Future[RawDetections]
+
+
+@dataclass
+class BatcherCounters:
+    """What the detector did since its start."""
+
+    pictures: int = 0
+    batches: int = 0
+    failures: int = 0
+    busy_s: float = 0.0
+    sizes: Counter[int] = field(default_factory=Counter)
+
+
+class Batcher:
+    """Greedy batching without a timer: while the model runs, requests gather, then those of one size go at once.
+
+    Pictures of different streams and with different prompts share a batch when their canvas sizes are equal.
+    Requests are answered in order of arrival of the oldest one; nothing waits for a batch to fill.
+    """
+
+    def __init__(self, grounder: Grounder, encode: Callable[[Prompt], Query], max_batch: int) -> None:
+        if max_batch < 1:
+            raise ValueError(f"expected max_batch of at least 1, but got {max_batch}")
+        self.info, self.preset, self.size_rule = grounder.info, grounder.preset, grounder.size_rule
+        self.max_batch = max_batch
+        self.counters = BatcherCounters()
+        self._grounder, self._encode = grounder, encode
+        self._waiting: deque[Request] = deque()
+        self._wake = threading.Condition()
+        self._closed = False
+        self._thread = threading.Thread(target=self._run, name="detector", daemon=True)
+        self._thread.start()
+
+    def prepare(self, prompt: Prompt) -> tuple[str, ...]:
+        """Encode `prompt` now; return the phrases of which the tokenizer knows no part."""
+        self._encode(prompt)
+        return self._grounder.unknown_phrases(prompt)
+
+    def submit(self, picture: Picture, prompt: Prompt) -> Future[RawDetections]:
+        """Ask for `prompt` in `picture`; the future raises `DetectorUnavailable` where no answer comes."""
+        request = Request(picture, prompt, Future())
+        with self._wake:
+            if self._closed:
+                request.answer.set_exception(DetectorUnavailable("the detector is closed"))
+            else:
+                self._waiting.append(request)
+                self._wake.notify()
+        return request.answer
+
+    def close(self) -> None:
+        """Answer what waits with `DetectorUnavailable` and stop the thread; may be called twice."""
+        with self._wake:
+            self._closed = True
+            left, self._waiting = list(self._waiting), deque()
+            self._wake.notify()
+        for request in left:
+            request.answer.set_exception(DetectorUnavailable("the detector was closed"))
+        if threading.current_thread() is not self._thread:
+            self._thread.join()
+
+    def _run(self) -> None:
+        while batch := self._take():
+            started = time.perf_counter()
+            try:
+                answers = self._detect(batch)
+            except Exception as error:
+                self._fail(batch, error)
+            else:
+                for request, raw in zip(batch, answers, strict=True):
+                    request.answer.set_result(raw)
+            self.counters.busy_s += time.perf_counter() - started
+
+    def _take(self) -> list[Request]:
+        """Wait for a request; return it with all that wait beside it with the same canvas, oldest first."""
+        with self._wake:
+            self._wake.wait_for(lambda: self._waiting or self._closed)
+            if self._closed:
+                return []
+            canvas = self._waiting[0].picture.plan.canvas_px
+            batch, rest = list[Request](), deque[Request]()
+            for request in self._waiting:
+                fits = len(batch) < self.max_batch and request.picture.plan.canvas_px == canvas
+                (batch if fits else rest).append(request)
+            self._waiting = rest
+            return batch
+
+    def _detect(self, batch: list[Request]) -> list[RawDetections]:
+        pixels = torch.from_numpy(np.stack([request.picture.pixels for request in batch]))
+        content = torch.tensor([request.picture.plan.content_px for request in batch])
+        queries = [self._encode(request.prompt) for request in batch]
+        answers = self._grounder.detect(pixels, content, queries)
+        assert len(answers) == len(batch), f"{len(answers)} answers to {len(batch)} pictures"
+        self.counters.pictures += len(batch)
+        self.counters.batches += 1
+        self.counters.sizes[len(batch)] += 1
+        return answers
+
+    def _fail(self, batch: list[Request], error: Exception) -> None:
+        self.counters.failures += 1
+        log.warning("the model failed on a batch of %d: %s: %s", len(batch), type(error).__name__, error)
+        for request in batch:
+            failure = DetectorUnavailable(f"the model failed: {type(error).__name__}: {error}")
+            failure.__cause__ = error
+            request.answer.set_exception(failure)

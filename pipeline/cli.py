@@ -1,0 +1,199 @@
+"""The command line. Heavy imports happen inside the commands, so that `--help` answers at once."""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+from typing import Annotated, Any, Literal
+
+import typer
+
+EXIT_CODES = """
+Exit codes: 0 done · 1 unexpected error · 2 wrong option or configuration · 3 a source cannot be read ·
+4 the model cannot be had · 5 an output cannot be written · 6 the detector gives no answers ·
+130 ended by Ctrl-C · 143 ended by SIGTERM (in both cases all files are finished).
+"""
+
+app = typer.Typer(
+    name="groundstream",
+    help="Find things in live video by saying what they are.",
+    epilog=EXIT_CODES,
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+    context_settings={"help_option_names": ["-h", "--help"]},
+)
+
+LogLevel = Annotated[str, typer.Option("--log-level", help="debug, info, warning or error.")]
+LogFormat = Annotated[Literal["text", "json"], typer.Option("--log-format", help="How log lines look.")]
+
+
+@app.command(epilog=EXIT_CODES)
+def run(
+    sources: Annotated[
+        list[str] | None,
+        typer.Argument(
+            metavar="SOURCE...",
+            help="Files, folders or globs of images, rtsp:// or http(s):// URLs, webcams (webcam:0).",
+            show_default=False,
+        ),
+    ] = None,
+    query: Annotated[
+        list[str] | None,
+        typer.Option("-q", "--query", metavar="PHRASE", help="What to look for; repeat for more."),
+    ] = None,
+    phrases: Annotated[
+        Path | None, typer.Option("--phrases", metavar="FILE", help="A file with one phrase per line.")
+    ] = None,
+    config: Annotated[
+        Path | None, typer.Option("-c", "--config", metavar="FILE", help="YAML file; flags win over it.")
+    ] = None,
+    model: Annotated[
+        str | None,
+        typer.Option("-m", "--model", help="Name or folder of a model; see `groundstream models`."),
+    ] = None,
+    device: Annotated[str | None, typer.Option(help="auto, cpu, cuda, cuda:1, mps.")] = None,
+    dtype: Annotated[str | None, typer.Option(help="auto, float32, bfloat16 or float16.")] = None,
+    size: Annotated[
+        int | None, typer.Option(metavar="PX", help="Short side of the model's picture, where it can vary.")
+    ] = None,
+    batch: Annotated[int | None, typer.Option(metavar="N", help="Most pictures in one batch.")] = None,
+    score: Annotated[
+        float | None,
+        typer.Option(help="Report objects from this score on (0..1) [default: the model's own]."),
+    ] = None,
+    tracker: Annotated[str | None, typer.Option(help="bytetrack, ocsort or botsort.")] = None,
+    lost: Annotated[
+        float | None, typer.Option(metavar="SECONDS", help="Give a track up after so long unseen.")
+    ] = None,
+    semantics: Annotated[
+        str | None, typer.Option(help="file: every frame, in order. live: newest wins. auto: by source.")
+    ] = None,
+    fps: Annotated[float | None, typer.Option(help="Look at so many frames a second of video.")] = None,
+    start: Annotated[float | None, typer.Option(metavar="SECONDS", help="Begin at this time.")] = None,
+    end: Annotated[float | None, typer.Option(metavar="SECONDS", help="End at this time.")] = None,
+    transport: Annotated[str | None, typer.Option(help="RTSP over tcp or udp.")] = None,
+    hwaccel: Annotated[
+        str | None, typer.Option(metavar="KIND", help="Decode on cuda, qsv, vaapi, ... where it can be had.")
+    ] = None,
+    name: Annotated[
+        str | None, typer.Option(metavar="ID", help="The stream's name (one source only).")
+    ] = None,
+    out: Annotated[
+        Path | None, typer.Option(metavar="DIR", help="Folder for detections.jsonl and annotated.mp4.")
+    ] = None,
+    records: Annotated[bool | None, typer.Option("--records/--no-records", help="Write records.")] = None,
+    video: Annotated[bool | None, typer.Option("--video/--no-video", help="Write annotated video.")] = None,
+    overwrite: Annotated[
+        bool | None, typer.Option("--overwrite", help="Replace files of an earlier run.")
+    ] = None,
+    sink: Annotated[
+        list[str] | None,
+        typer.Option(
+            metavar="URL",
+            help="Send results there too: jsonl:FILE (jsonl:- is standard output), csv:FILE, mot:FILE, "
+            "coco:FILE, redis://HOST/DB?stream=KEY&maxlen=N. {stream} stands for the stream's name.",
+        ),
+    ] = None,
+    text_cache: Annotated[
+        str | None,
+        typer.Option(metavar="URL", help="Where text features are kept: redis://..., a file, or none."),
+    ] = None,
+    control: Annotated[
+        Path | None,
+        typer.Option(
+            metavar="FILE",
+            help="Watch this file of phrases (one per line); a change takes effect with the next frame.",
+        ),
+    ] = None,
+    quiet: Annotated[bool, typer.Option("--quiet", help="No progress, no summary.")] = False,
+    log_level: LogLevel = "warning",
+    log_format: LogFormat = "text",
+) -> None:
+    """Find PHRASES in every frame of SOURCES, track them, write records and an annotated video."""
+    from groundstream.pipeline.command_run import run_command
+    from groundstream.pipeline.logs import set_up_logging
+
+    _guard(lambda: set_up_logging(log_level, log_format))
+    stream = _given(
+        semantics=semantics, fps=fps, start_s=start, end_s=end, transport=transport, hwaccel=hwaccel, id=name
+    )
+    values = _given(
+        model=_given(name=model, device=device, dtype=dtype, size_px=size, max_batch=batch),
+        track=_given(tracker=tracker, score=score, lost_s=lost),
+        output=_given(dir=out, records=records, video=video, overwrite=overwrite, sinks=sink),
+        text_cache=text_cache,
+        control=control,
+    )
+    code = _guard(
+        lambda: run_command(sources or [], query or [], phrases, config, stream, values, quiet=quiet)
+    )
+    raise typer.Exit(code)
+
+
+@app.command()
+def models() -> None:
+    """List the models that can be named, and which of them are on this machine."""
+    from groundstream.pipeline.command_info import print_models
+
+    _guard(print_models)
+
+
+@app.command()
+def doctor(
+    text_cache: Annotated[
+        str | None, typer.Option(metavar="URL", help="Also try this Redis.", show_default=False)
+    ] = None,
+) -> None:
+    """Say what this machine has: decoders, GPU, bfloat16, Redis, cached weights."""
+    from groundstream.pipeline.command_info import print_doctor
+
+    _guard(lambda: print_doctor(text_cache))
+
+
+@app.command()
+def check(
+    config: Annotated[Path, typer.Argument(metavar="CONFIG", help="A YAML file for `run --config`.")],
+) -> None:
+    """Check a configuration without running it."""
+    from groundstream.pipeline.command_info import print_check
+
+    _guard(lambda: print_check(config))
+
+
+@app.callback(invoke_without_command=True)
+def _top(
+    version: Annotated[
+        bool, typer.Option("--version", help="Print the version and exit.", is_eager=True)
+    ] = False,
+) -> None:
+    if version:
+        from groundstream import __version__
+
+        print(__version__)
+        raise typer.Exit
+
+
+def main() -> None:
+    """Run the command line; every expected error ends as one sentence and a documented exit code."""
+    app()
+
+
+def _given(**values: Any) -> dict[str, Any]:
+    """Keep what was given on the command line."""
+    return {key: value for key, value in values.items() if value is not None and value != {} and value != []}
+
+
+def _guard(work: Any) -> Any:
+    """Do `work`; turn errors that a user can mend into one sentence and an exit code."""
+    from groundstream.models.errors import GroundstreamError
+    from groundstream.operators.urls import mask
+
+    try:
+        return work()
+    except GroundstreamError as error:
+        sentence, code = str(error), error.exit_code
+    except ValueError as error:
+        sentence, code = str(error), 2
+    print(mask(f"error: {sentence}"), file=sys.stderr)
+    raise typer.Exit(code)

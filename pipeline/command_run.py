@@ -1,0 +1,152 @@
+"""`groundstream run`: from flags to a finished run."""
+
+from __future__ import annotations
+
+import os
+import signal
+import sys
+import threading
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from datetime import datetime
+from pathlib import Path
+from types import FrameType
+from typing import Any
+
+from rich.console import Console
+
+from groundstream.operators.errors import ConfigError
+from groundstream.pipeline.build import RECORDS_NAME, VIDEO_NAME
+from groundstream.pipeline.config import RunConfig, load_config, make_config
+from groundstream.pipeline.control import PhraseFile, read_phrases
+from groundstream.pipeline.local import Pipeline, Stream
+from groundstream.pipeline.progress import RunDisplay
+
+DEFAULT_FOLDER = "groundstream-runs"
+
+
+def run_command(
+    sources: Sequence[str],
+    query: Sequence[str],
+    phrases_file: Path | None,
+    config_file: Path | None,
+    stream: Mapping[str, Any],
+    values: Mapping[str, Any],
+    *,
+    quiet: bool,
+) -> int:
+    """Run what flags and file say; return the exit code.
+
+    Raises:
+        GroundstreamError: something that the user can mend.
+    """
+    config = _config(sources, [*query, *_phrases(phrases_file)], config_file, stream, values)
+    console = Console(stderr=True, quiet=quiet)
+    with Pipeline(config) as pipeline, _signals(pipeline) as ended_by, _watched(config, pipeline):
+        try:
+            with RunDisplay(pipeline.streams, console):
+                pipeline.run()
+        finally:
+            _summary(console, config, pipeline.streams)
+        return 128 + ended_by[0] if ended_by else 0
+
+
+def _phrases(path: Path | None) -> tuple[str, ...]:
+    if path is None:
+        return ()
+    try:
+        return read_phrases(path).phrases
+    except OSError as error:
+        raise ConfigError(f"cannot read the phrases in {path}: {error.strerror}") from None
+    except ValueError as error:
+        raise ConfigError(f"{path}: {error}") from None
+
+
+def _config(
+    sources: Sequence[str],
+    phrases: Sequence[str],
+    config_file: Path | None,
+    stream: Mapping[str, Any],
+    values: Mapping[str, Any],
+) -> RunConfig:
+    overrides: dict[str, Any] = dict(values)
+    if phrases:
+        overrides["phrases"] = list(phrases)
+    if sources:
+        overrides["streams"] = [{"source": source, **stream} for source in sources]
+    elif stream:
+        raise ConfigError(f"{_flags(stream)} without a source; name the sources on the command line too")
+    if config_file is None and not sources:
+        raise ConfigError("no source given; name a file, a folder, a URL or a webcam, or use --config FILE")
+    config = load_config(config_file, overrides) if config_file else make_config(overrides)
+    if config.output.dir is None and not config.output.sinks:
+        folder = Path(DEFAULT_FOLDER) / datetime.now().strftime("%Y-%m-%d_%H-%M-%S")
+        config = config.model_copy(update={"output": config.output.model_copy(update={"dir": folder})})
+    return config
+
+
+def _flags(values: Mapping[str, Any]) -> str:
+    names = {"start_s": "--start", "end_s": "--end", "id": "--name"}
+    return ", ".join(names.get(key, f"--{key}") for key in values)
+
+
+@contextmanager
+def _signals(pipeline: Pipeline) -> Iterator[list[int]]:
+    """End the run in order on Ctrl-C and SIGTERM; a second signal ends it at once."""
+    ended_by: list[int] = []
+
+    def end(number: int, _: FrameType | None) -> None:
+        if ended_by:
+            os._exit(128 + number)
+        ended_by.append(number)
+        threading.Thread(target=pipeline.stop, daemon=True).start()
+
+    old = {number: signal.signal(number, end) for number in (signal.SIGINT, signal.SIGTERM)}
+    try:
+        yield ended_by
+    finally:
+        for number, handler in old.items():
+            signal.signal(number, handler)
+
+
+@contextmanager
+def _watched(config: RunConfig, pipeline: Pipeline) -> Iterator[None]:
+    """Follow the control file while the pipeline runs; SIGHUP reads it at once."""
+    if config.control is None:
+        yield
+        return
+    file = PhraseFile(config.control, pipeline.set_prompt)
+    file.start()
+    old = signal.signal(signal.SIGHUP, lambda *_: file.check()) if hasattr(signal, "SIGHUP") else None
+    try:
+        yield
+    finally:
+        if old is not None:
+            signal.signal(signal.SIGHUP, old)
+        file.close()
+
+
+def _summary(console: Console, config: RunConfig, streams: Sequence[Stream]) -> None:
+    """Say for each stream what came out, and where it lies."""
+    for stream in streams:
+        if stream.source is None:
+            continue
+        console.print(_sentence(stream), highlight=False, soft_wrap=True)
+        folder = config.output.dir
+        if folder is not None:
+            folder = folder / stream.id if len(streams) > 1 else folder
+            for path in (folder / RECORDS_NAME, folder / VIDEO_NAME):
+                if path.exists():
+                    console.print(f"  {path}", highlight=False, soft_wrap=True)
+    sys.stderr.flush()
+
+
+def _sentence(stream: Stream) -> str:
+    assert stream.source is not None
+    dropped = dict(stream.source.counters.frames_dropped)
+    for sink in stream.sinks:
+        if sink.counters.dropped:
+            dropped[f"{sink.name}_full"] = sink.counters.dropped
+    lost = ", ".join(f"{count} {reason}" for reason, count in sorted(dropped.items()))
+    tail = f"; dropped: {lost}" if lost else ""
+    return f"{stream.id}: {stream.results} frames{tail}"

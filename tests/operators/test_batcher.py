@@ -1,0 +1,116 @@
+import threading
+from collections.abc import Iterator, Sequence
+
+import numpy as np
+import pytest
+import torch
+
+from groundstream.models.base import Query
+from groundstream.models.fake import FakeGrounder
+from groundstream.models.types import Prompt, RawDetections, SizeRule
+from groundstream.operators.batcher import Batcher
+from groundstream.operators.errors import DetectorUnavailable
+from groundstream.operators.letterbox import Picture
+
+PROMPT = Prompt.of(["red car"])
+
+
+class GatedGrounder(FakeGrounder):
+    """A fake whose forward waits at a gate, so that requests gather behind it."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.gate, self.entered = threading.Event(), threading.Event()
+        self.broken = False
+
+    def detect(
+        self,
+        pixels: torch.Tensor,
+        content_px: torch.Tensor,
+        queries: Sequence[Query],
+        floor: float | None = None,
+    ) -> list[RawDetections]:
+        self.entered.set()
+        assert self.gate.wait(10)
+        if self.broken:
+            raise RuntimeError("out of memory")
+        return super().detect(pixels, content_px, queries, floor)
+
+
+def picture(left: int = 10, size: int = 64) -> Picture:
+    pixels = np.full((size, size, 3), 120, np.uint8)
+    pixels[10:40, left : left + 20] = (230, 25, 25)
+    return Picture(pixels, SizeRule("fit", size, size).plan(size, size))
+
+
+@pytest.fixture
+def grounder() -> GatedGrounder:
+    return GatedGrounder()
+
+
+@pytest.fixture
+def batcher(grounder: GatedGrounder) -> Iterator[Batcher]:
+    detector = Batcher(grounder, lambda prompt: grounder.encode_text([prompt]), max_batch=4)
+    yield detector
+    grounder.gate.set()
+    detector.close()
+
+
+def test_what_gathers_while_the_model_runs_goes_as_one_batch(
+    batcher: Batcher, grounder: GatedGrounder
+) -> None:
+    first = batcher.submit(picture(), PROMPT)
+    assert grounder.entered.wait(5)
+    others = [batcher.submit(picture(left), Prompt.of(["red car", f"dog {left}"])) for left in range(5)]
+    grounder.gate.set()
+    assert first.result(5).boxes_model.tolist() == [[10, 10, 30, 40]]
+    for left, answer in enumerate(others):
+        assert answer.result(5).boxes_model.tolist() == [[left, 10, left + 20, 40]]
+    assert dict(batcher.counters.sizes) == {1: 2, 4: 1}
+
+
+def test_pictures_of_another_size_wait_for_the_next_batch(batcher: Batcher, grounder: GatedGrounder) -> None:
+    batcher.submit(picture(), PROMPT)
+    assert grounder.entered.wait(5)
+    answers = [batcher.submit(picture(size=size), PROMPT) for size in (64, 96, 64)]
+    grounder.gate.set()
+    for answer in answers:
+        assert len(answer.result(5).boxes_model) == 1
+    assert dict(batcher.counters.sizes) == {1: 2, 2: 1}
+
+
+def test_a_failure_reaches_every_caller_and_the_next_batch_goes_on(
+    batcher: Batcher, grounder: GatedGrounder
+) -> None:
+    first = batcher.submit(picture(), PROMPT)
+    assert grounder.entered.wait(5)
+    second = [batcher.submit(picture(), PROMPT) for _ in range(3)]
+    grounder.broken = True
+    grounder.gate.set()
+    for answer in (first, *second):
+        with pytest.raises(DetectorUnavailable, match="out of memory"):
+            answer.result(5)
+    grounder.broken = False
+    assert len(batcher.submit(picture(), PROMPT).result(5).boxes_model) == 1
+
+
+def test_closing_answers_what_waits(grounder: GatedGrounder) -> None:
+    detector = Batcher(grounder, lambda prompt: grounder.encode_text([prompt]), max_batch=1)
+    running = detector.submit(picture(), PROMPT)
+    assert grounder.entered.wait(5)
+    waiting = detector.submit(picture(), PROMPT)
+    closer = threading.Thread(target=detector.close)
+    closer.start()
+    with pytest.raises(DetectorUnavailable, match="closed"):
+        waiting.result(5)
+    grounder.gate.set()
+    assert len(running.result(5).boxes_model) == 1
+    closer.join(5)
+    detector.close()
+    with pytest.raises(DetectorUnavailable, match="closed"):
+        detector.submit(picture(), PROMPT).result(5)
+
+
+def test_a_batch_holds_at_least_one(grounder: GatedGrounder) -> None:
+    with pytest.raises(ValueError, match="at least 1"):
+        Batcher(grounder, lambda prompt: [], max_batch=0)
