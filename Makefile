@@ -9,10 +9,14 @@ $(STAMP): pyproject.toml constraints.txt
 	test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
 	$(BIN)/python -m pip install --quiet --upgrade "pip>=25.1"
 	$(BIN)/python -m pip install --quiet --constraint constraints.txt --editable . --group dev
+	# Machines without a screen may lack libGL, which opencv-python wants: take its twin without windows.
+	$(BIN)/python -c "import cv2" 2>/dev/null || { \
+	  $(BIN)/python -m pip uninstall --quiet --yes opencv-python && \
+	  $(BIN)/python -m pip install --quiet --constraint constraints.txt opencv-python-headless; }
 	touch $(STAMP)
 
 demo: $(STAMP)  ## the main job on the shipped clip, offline
-	$(BIN)/python -m groundstream.pipeline.demo
+	$(BIN)/groundstream demo
 
 test: $(STAMP)  ## all tests; installs the servers that some of them need where it can
 	sh tests/servers/install.sh

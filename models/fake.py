@@ -60,7 +60,7 @@ class FakeGrounder(Grounder):
 
     @classmethod
     def from_name(
-        cls, name: str, *, device: torch.device, dtype: torch.dtype, size_px: int | None = None
+        cls, name: str, *, device: str = "auto", dtype: str = "auto", size_px: int | None = None
     ) -> FakeGrounder:
         """Build the fake; it computes on the CPU in float32 whatever `device` and `dtype` are."""
         return cls(size_px or 256)

@@ -44,9 +44,11 @@ def suppress_per_phrase(boxes: Tensor, scores: Tensor, overlap_iou: float, floor
     Returns:
         (N, P) the scores that stay, zero elsewhere.
     """
-    alive = scores.T >= floor  # (P, N)
+    alive = (scores >= floor).T  # (P, N)
     order = scores.T.argsort(dim=1, descending=True, stable=True)
-    rank = torch.empty_like(order).scatter_(1, order, torch.arange(len(boxes), device=boxes.device).expand_as(order))
+    rank = torch.empty_like(order).scatter_(
+        1, order, torch.arange(len(boxes), device=boxes.device).expand_as(order)
+    )
     stronger = rank[:, :, None] < rank[:, None, :]  # (P, N, N): row suppresses column
     suppresses = stronger & (iou_matrix(boxes, boxes) > overlap_iou) & alive[:, :, None]
     keep = alive

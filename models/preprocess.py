@@ -9,9 +9,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-#: mean and deviation of ImageNet in 0..1, the default of transformers' processors.
-IMAGENET_MEAN = (0.485, 0.456, 0.406)
-IMAGENET_STD = (0.229, 0.224, 0.225)
+from groundstream.models.errors import ModelError
 
 
 @dataclass(frozen=True)
@@ -30,12 +28,19 @@ class PixelRule:
 
     @classmethod
     def from_processor(cls, processor: Mapping[str, Any], zero_padding: bool = True) -> PixelRule:
-        """Read mean, deviation and rescaling from a `preprocessor_config.json`."""
+        """Read mean, deviation and rescaling from the settings of an image processor of transformers.
+
+        Raises:
+            ModelError: they ask for normalisation without saying which.
+        """
         rescaled = processor.get("do_rescale", processor.get("rescale", True))
         unit = float(processor.get("rescale_factor") or 1 / 255) if rescaled else 1.0
         plain = not processor.get("do_normalize", True)
-        mean = [0.0] * 3 if plain else processor.get("image_mean") or IMAGENET_MEAN
-        std = [1.0] * 3 if plain else processor.get("image_std") or IMAGENET_STD
+        mean, std = (
+            ([0.0] * 3, [1.0] * 3) if plain else (processor.get("image_mean"), processor.get("image_std"))
+        )
+        if not mean or not std:
+            raise ModelError("the model's preprocessor_config.json names no image_mean and image_std")
         return cls(tuple(m / unit for m in mean), tuple(s / unit for s in std), zero_padding)
 
 

@@ -183,11 +183,11 @@ class SizeRule:
                 max(1, min(self.width_px, round(width_px * scale))),
             )
         short, long = sorted((height_px, width_px))
-        target = self.height_px
+        target: float = self.height_px
         if long / short * target > self.width_px:
-            target = round(self.width_px * short / long)
-        other = max(1, int(target * long / short))
-        return (target, other) if height_px <= width_px else (other, target)
+            target = self.width_px * short / long
+        fixed, other = max(1, round(target)), max(1, int(target * long / short))
+        return (fixed, other) if height_px <= width_px else (other, fixed)
 
 
 @dataclass(frozen=True)

@@ -16,7 +16,7 @@ from typing import Any
 
 from groundstream.models.errors import ModelError
 
-_HUB_NAME = re.compile(r"[\w.-]+/[\w.-]+")
+_HUB_NAME = re.compile(r"[A-Za-z0-9][\w.-]*/[A-Za-z0-9_][\w.-]*")
 #: bytes hashed at either end of every tensor; a changed tensor differs there.
 _SAMPLE_BYTES = 4096
 _SETTINGS = ("*.json", "*.txt", "*.model")
@@ -46,10 +46,23 @@ class Checkpoint:
             _hash_weights(path, digest)
         return digest.hexdigest()[:12]
 
-    def settings(self, file_name: str) -> dict[str, Any]:
-        """Return the JSON object in `file_name`, or an empty one when the folder has no such file."""
-        path = self.folder / file_name
-        return read_json(path) if path.is_file() else {}
+    def processor(self) -> dict[str, Any]:
+        """Return how the checkpoint wants its pictures: the settings of its image processor.
+
+        Raises:
+            ModelError: the folder has none.
+        """
+        path = self.folder / "preprocessor_config.json"
+        if path.is_file():
+            return read_json(path)
+        joint = self.folder / "processor_config.json"  # where transformers 5 saves it
+        settings = read_json(joint).get("image_processor") if joint.is_file() else None
+        if not isinstance(settings, dict):
+            raise ModelError(
+                f"model '{self.name}' does not say how it wants its pictures: expected "
+                f"preprocessor_config.json in {self.folder}"
+            )
+        return settings
 
     def fingerprint(self, *parts: str) -> str:
         """Return 16 hex digits over weights, tokenizer files and `parts` (family, template, dtype)."""
@@ -88,7 +101,9 @@ def find_folder(name: str) -> Path:
     if path.is_file():
         raise ModelError(f"model '{name}' is a file; give the folder that holds config.json and the weights")
     if not _HUB_NAME.fullmatch(name):
-        raise ModelError(f"model '{name}' is neither a folder on this machine nor a hub name like OWNER/MODEL")
+        raise ModelError(
+            f"model '{name}' is neither a folder on this machine nor a hub name like OWNER/MODEL"
+        )
     return cached_folder(name) or _download(name)
 
 
@@ -176,7 +191,7 @@ def _reason(error: Exception) -> str:
         return "the hub gives it only to users who accepted its terms (log in with `hf auth login`)"
     if isinstance(error, OSError) and error.errno is not None:
         return f"the download failed: {error.strerror}"
-    return f"the hub cannot be reached ({kind})"
+    return "the hub cannot be reached"
 
 
 def _cannot_be_had(name: str, reason: str) -> ModelError:

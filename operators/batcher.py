@@ -42,7 +42,7 @@ class BatcherCounters:
 
 
 class Batcher:
-    """Greedy batching without a timer: while the model runs, requests gather, then those of one size go at once.
+    """Greedy batching without a timer: requests gather while the model runs, then those of one size go.
 
     Pictures of different streams and with different prompts share a batch when their canvas sizes are equal.
     Requests are answered in order of arrival of the oldest one; nothing waits for a batch to fill.

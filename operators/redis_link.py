@@ -7,6 +7,8 @@ from redis.backoff import NoBackoff
 from redis.maint_notifications import MaintNotificationsConfig
 from redis.retry import Retry
 
+from groundstream.operators.errors import ConfigError
+
 #: Seconds before a server counts as away; the URL's own `socket_timeout=` goes before.
 TIMEOUT_S = 1.0
 
@@ -17,7 +19,7 @@ def connect(url: str) -> redis.Redis:
     One command that meets a connection which died meanwhile is tried once more on a new one.
 
     Raises:
-        ValueError: `url` is no Redis URL, or asks for an option that redis-py does not have.
+        ConfigError: `url` is no Redis URL, or asks for an option that redis-py does not have.
     """
     try:
         client = redis.Redis.from_url(
@@ -27,10 +29,11 @@ def connect(url: str) -> redis.Redis:
             retry=Retry(NoBackoff(), 1, (redis.ConnectionError,)),
             maint_notifications_config=MaintNotificationsConfig(enabled=False),
         )
-        client.connection_pool.make_connection()
+        # Wrong options show only when a connection is built (which does not connect yet).
+        client.connection_pool.connection_class(**client.connection_pool.connection_kwargs)
     except (ValueError, TypeError, redis.RedisError):
         # redis-py's own words may quote a part of the URL, and with it the password.
-        raise ValueError(
+        raise ConfigError(
             "the Redis URL cannot be read; expected redis://USER:PASSWORD@HOST:PORT/DB or rediss://... for "
             "TLS, with special characters of the password percent-encoded, and only options of redis-py"
         ) from None
@@ -47,4 +50,6 @@ def reason_of(error: Exception) -> str:
     """Return why a command failed, in one line."""
     if isinstance(error, redis.TimeoutError):
         return "it does not answer in time"
+    if isinstance(error, redis.AuthenticationError) and "HELLO" in str(error):
+        return "it wants a password"
     return " ".join(str(error).split()) or type(error).__name__

@@ -13,7 +13,17 @@ from time import monotonic
 from groundstream.models.base import Grounder
 from groundstream.models.types import ModelInfo, Prompt, TextFeatures
 from groundstream.operators.text_codec import DamagedValueError, decode_features, encode_features
-from groundstream.operators.text_store import StoreError, TextStore
+from groundstream.operators.text_store import StoreError, TextStore, default_store_path, open_text_store
+
+__all__ = [
+    "CacheCounters",
+    "TextCache",
+    "TextEncoder",
+    "TextKey",
+    "TextStore",
+    "default_store_path",
+    "open_text_store",
+]
 
 _log = logging.getLogger(__name__)
 

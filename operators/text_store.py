@@ -7,6 +7,8 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Protocol
 
+from groundstream.operators.errors import ConfigError
+
 
 class StoreError(Exception):
     """A store gave no answer; the message says where and why, and holds no secret."""
@@ -55,7 +57,7 @@ def open_text_store(url: str) -> TextStore | None:
             `none`.
 
     Raises:
-        ValueError: `url` is none of these.
+        ConfigError: `url` is none of these.
     """
     if url == "none":
         return None
@@ -65,12 +67,12 @@ def open_text_store(url: str) -> TextStore | None:
 
         return RedisStore(url)
     if colon and "//" in rest[:2] and scheme != "sqlite":
-        raise ValueError(
+        raise ConfigError(
             f"the text cache cannot be on {scheme}://; give redis://HOST, rediss://HOST, a file name or none"
         )
     from groundstream.operators.text_store_sqlite import SqliteStore
 
     name = rest.removeprefix("//") if scheme == "sqlite" and colon else url
     if not name:
-        raise ValueError("the text cache has no file name; give sqlite:FILE, redis://HOST or none")
+        raise ConfigError("the text cache has no file name; give sqlite:FILE, redis://HOST or none")
     return SqliteStore(Path(name).expanduser())

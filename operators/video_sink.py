@@ -18,7 +18,8 @@ from groundstream.operators.frames import Frame, FrameResult
 CLOCK = Fraction(1, 90_000)  # divides 24, 25, 30, 50, 60 and 30000/1001 frames a second without rest
 FRAGMENT_S = 1.0  # at most so much of the end is lost when the process is killed
 _FRAGMENTED = {"movflags": "frag_keyframe+empty_moov+default_base_moof+skip_trailer", "flush_packets": "1"}
-_ENCODER = {"preset": "veryfast", "crf": "23", "rc-lookahead": "10", "bf": "0"}  # no B-frames: times stay as given
+# No B-frames: their reordering would shift every time stamp.
+_ENCODER = {"preset": "veryfast", "crf": "23", "rc-lookahead": "10", "bf": "0"}
 
 
 class VideoSink:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 from collections.abc import Callable
 from pathlib import Path
+from typing import Literal
 
 from groundstream.models.base import Grounder
 from groundstream.models.registry import load_grounder
@@ -12,34 +13,52 @@ from groundstream.models.types import Prompt
 from groundstream.operators.association import PhraseTracker
 from groundstream.operators.batcher import Batcher
 from groundstream.operators.client import DetectorClient
-from groundstream.operators.errors import OutputError
+from groundstream.operators.errors import ConfigError, OutputError
 from groundstream.operators.letterbox import Letterbox
 from groundstream.operators.phrases import PhraseMemory, PhraseRule
 from groundstream.operators.sinks import Sink, SinkWorker, open_sink
 from groundstream.operators.source import Source, SourceOptions, SourceStatus, open_source
-from groundstream.operators.text_cache import TextCache, TextEncoder, default_store_path, open_text_store
+from groundstream.operators.text_cache import TextCache, TextEncoder
+from groundstream.operators.text_store import default_store_path, open_text_store
 from groundstream.operators.tracking import Tracker
 from groundstream.operators.video_sink import VideoSink
-from groundstream.pipeline.config import ModelConfig, OutputConfig, RunConfig, StreamConfig, TrackConfig
+from groundstream.pipeline.config import (
+    RECORDS_NAME,
+    VIDEO_NAME,
+    ModelConfig,
+    OutputConfig,
+    RunConfig,
+    StreamConfig,
+    TrackConfig,
+)
 from groundstream.pipeline.stream import StreamWorker
 
-RECORDS_NAME = "detections.jsonl"
-VIDEO_NAME = "annotated.mp4"
 LEAVE_RATIO = 0.7  # a phrase ceases to hold at this part of the score at which it began to
 SINK_CAPACITY = 64  # results that may wait for a slow sink; each holds its decoded frame
 VIDEO_CAPACITY = 8
 _CPU_BATCH, _GPU_BATCH = 2, 16
 
 
-def build_detector(config: ModelConfig, text_cache: str | None) -> Batcher:
-    """Load the model, open the text cache, start the detector's thread.
+def build_text_cache(url: str | None) -> TextCache:
+    """Open the text cache: in memory, in front of `url` (a file of the user's own when None).
+
+    Raises:
+        ConfigError: the URL is none that is known.
+    """
+    try:
+        return TextCache(open_text_store(url or str(default_store_path())))
+    except ValueError as error:
+        raise ConfigError(str(error)) from None
+
+
+def build_detector(config: ModelConfig, cache: TextCache) -> Batcher:
+    """Load the model and start the detector's thread.
 
     Raises:
         ModelError: the model cannot be had.
     """
     grounder = load_grounder(config.name, device=config.device, dtype=config.dtype, size_px=config.size_px)
-    store = open_text_store(text_cache or str(default_store_path()))
-    encoder = TextEncoder(grounder, TextCache(store))
+    encoder = TextEncoder(grounder, cache)
     return Batcher(grounder, encoder.encode, config.max_batch or _batch_for(grounder))
 
 
@@ -86,10 +105,9 @@ def build_worker(
 
 
 def build_tracker(config: TrackConfig, score: float, source: Source) -> Tracker:
-    """Build the tracker with the source's own frame rate as its unit of time."""
-    return Tracker(
-        config.tracker, start_score=score, lost_s=config.lost_s, frame_rate=source.info.fps or 30.0
-    )
+    """Build the tracker with the source's own frame rate as its unit of time, where it is known."""
+    rate = source.info.fps if source.info else None
+    return Tracker(config.tracker, start_score=score, lost_s=config.lost_s, frame_rate=rate or 30.0)
 
 
 def _phrase_rule(config: TrackConfig, score: float) -> PhraseRule:
@@ -148,7 +166,7 @@ def build_sinks(
     if "video" in paths:
         sinks.append((VideoSink(paths["video"]), VIDEO_CAPACITY))
     sinks += [(open_sink(url, stream_id), SINK_CAPACITY) for url in config.sinks]
-    when_full = "drop_oldest" if live else "block"
+    when_full: Literal["block", "drop_oldest"] = "drop_oldest" if live else "block"
     return [
         SinkWorker(sink, capacity=capacity, when_full=when_full, on_error=on_error)
         for sink, capacity in sinks

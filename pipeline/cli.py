@@ -60,7 +60,7 @@ def run(
     batch: Annotated[int | None, typer.Option(metavar="N", help="Most pictures in one batch.")] = None,
     score: Annotated[
         float | None,
-        typer.Option(help="Report objects from this score on (0..1) [default: the model's own]."),
+        typer.Option(help="Report objects from this score on, 0..1; by default the model's own."),
     ] = None,
     tracker: Annotated[str | None, typer.Option(help="bytetrack, ocsort or botsort.")] = None,
     lost: Annotated[
@@ -132,6 +132,18 @@ def run(
 
 
 @app.command()
+def demo(
+    out: Annotated[Path, typer.Option(metavar="DIR", help="Folder for the results.")] = Path("out/demo"),
+) -> None:
+    """Run on the clip that ships with groundstream; needs no network."""
+    from groundstream.pipeline.command_run import demo_command
+    from groundstream.pipeline.logs import set_up_logging
+
+    _guard(set_up_logging)
+    raise typer.Exit(_guard(lambda: demo_command(out)))
+
+
+@app.command()
 def models() -> None:
     """List the models that can be named, and which of them are on this machine."""
     from groundstream.pipeline.command_info import print_models
@@ -195,5 +207,12 @@ def _guard(work: Any) -> Any:
         sentence, code = str(error), error.exit_code
     except ValueError as error:
         sentence, code = str(error), 2
-    print(mask(f"error: {sentence}"), file=sys.stderr)
+    except KeyboardInterrupt:
+        sentence, code = "ended by Ctrl-C before the run began", 130
+    if code:
+        print(mask(f"error: {sentence}"), file=sys.stderr)
     raise typer.Exit(code)
+
+
+if __name__ == "__main__":
+    main()

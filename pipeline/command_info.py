@@ -21,7 +21,7 @@ def print_models() -> None:
 
     table = Table("model", "family", "here", "licence", "what it is", box=None, pad_edge=False)
     for row in list_models():
-        table.add_row(row.name, row.family, row.where, row.licence, row.about)
+        table.add_row(row.name, row.family, row.where or "no", row.licence, row.about)
     _console().print(table)
 
 

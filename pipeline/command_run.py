@@ -9,18 +9,19 @@ import threading
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from datetime import datetime
+from importlib.resources import as_file, files
 from pathlib import Path
 from types import FrameType
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from rich.console import Console
 
 from groundstream.operators.errors import ConfigError
-from groundstream.pipeline.build import RECORDS_NAME, VIDEO_NAME
-from groundstream.pipeline.config import RunConfig, load_config, make_config
+from groundstream.pipeline.config import RECORDS_NAME, VIDEO_NAME, RunConfig, load_config, make_config
 from groundstream.pipeline.control import PhraseFile, read_phrases
-from groundstream.pipeline.local import Pipeline, Stream
-from groundstream.pipeline.progress import RunDisplay
+
+if TYPE_CHECKING:
+    from groundstream.pipeline.local import Pipeline, Stream
 
 DEFAULT_FOLDER = "groundstream-runs"
 
@@ -41,6 +42,9 @@ def run_command(
         GroundstreamError: something that the user can mend.
     """
     config = _config(sources, [*query, *_phrases(phrases_file)], config_file, stream, values)
+    from groundstream.pipeline.local import Pipeline  # after the check: a wrong option is told at once
+    from groundstream.pipeline.progress import RunDisplay
+
     console = Console(stderr=True, quiet=quiet)
     with Pipeline(config) as pipeline, _signals(pipeline) as ended_by, _watched(config, pipeline):
         try:
@@ -49,6 +53,14 @@ def run_command(
         finally:
             _summary(console, config, pipeline.streams)
         return 128 + ended_by[0] if ended_by else 0
+
+
+def demo_command(out: Path) -> int:
+    """Run the shipped configuration on the shipped clip; return the exit code."""
+    with as_file(files("groundstream.configs")) as folder:
+        output = {"dir": out, "overwrite": True}
+        clip = str(folder / "demo" / "street.mp4")
+        return run_command([clip], [], None, folder / "demo.yaml", {}, {"output": output}, quiet=False)
 
 
 def _phrases(path: Path | None) -> tuple[str, ...]:
@@ -146,7 +158,7 @@ def _sentence(stream: Stream) -> str:
     dropped = dict(stream.source.counters.frames_dropped)
     for sink in stream.sinks:
         if sink.counters.dropped:
-            dropped[f"{sink.name}_full"] = sink.counters.dropped
+            dropped[f"not written to {sink.name}"] = sink.counters.dropped
     lost = ", ".join(f"{count} {reason}" for reason, count in sorted(dropped.items()))
     tail = f"; dropped: {lost}" if lost else ""
     return f"{stream.id}: {stream.results} frames{tail}"

@@ -16,6 +16,8 @@ from groundstream.operators.errors import ConfigError
 from groundstream.operators.urls import mask, stream_id_for
 
 DEFAULT_MODEL = "fake"
+RECORDS_NAME = "detections.jsonl"
+VIDEO_NAME = "annotated.mp4"
 
 Score = Annotated[float, Field(gt=0, le=1)]
 Seconds = Annotated[float, Field(ge=0)]
@@ -168,7 +170,14 @@ def _checked(values: Mapping[str, Any], where: Any) -> RunConfig:
     try:
         return RunConfig.model_validate(values)
     except ValidationError as error:
-        raise ConfigError("; ".join(_sentence(detail, where) for detail in error.errors()[:3])) from None
+        details = [detail for detail in error.errors() if not _follows(detail, error.errors())]
+        raise ConfigError("; ".join(_sentence(detail, where) for detail in details[:3])) from None
+
+
+def _follows(detail: Any, others: Sequence[Any]) -> bool:
+    """Tell whether an error is only the consequence of one further inside."""
+    at = detail["loc"]
+    return any(len(other["loc"]) > len(at) and other["loc"][: len(at)] == at for other in others)
 
 
 def _read_yaml(path: Path) -> tuple[dict[str, Any], yaml.Node | None]:
@@ -197,8 +206,10 @@ def _merged(values: Mapping[str, Any], overrides: Mapping[str, Any]) -> dict[str
     merged = dict(values)
     for key, value in overrides.items():
         old = merged.get(key)
-        both = isinstance(value, Mapping) and isinstance(old, Mapping)
-        merged[key] = _merged(old, value) if both else value
+        if isinstance(value, Mapping) and isinstance(old, Mapping):
+            merged[key] = _merged(old, value)
+        else:
+            merged[key] = value
     return merged
 
 
@@ -218,7 +229,8 @@ def _lines(
 
 def _sentence(detail: Any, where: Any) -> str:
     location = tuple(part for part in detail["loc"])
-    name = ".".join(str(part) for part in location) or "the configuration"
+    dotted = ".".join(str(part) for part in location)
+    name = dotted if where(location) else str(location[-1]) if location else ""
     if detail["type"] == "extra_forbidden":
         return f"{where(location)}unknown key '{location[-1]}'{_nearest(location)}"
     if detail["type"] == "missing":
@@ -242,11 +254,11 @@ def _nearest(location: Sequence[int | str]) -> str:
 
 
 def _known_keys(at: Sequence[int | str]) -> list[str]:
-    parts = {
+    parts: dict[str, type[BaseModel]] = {
         "model": ModelConfig,
         "track": TrackConfig,
         "output": OutputConfig,
         "streams": StreamConfig,
     }
-    kind: type[BaseModel] = parts.get(str(at[0]), RunConfig) if at else RunConfig
+    kind = parts.get(str(at[0]), RunConfig) if at else RunConfig
     return list(kind.model_fields)

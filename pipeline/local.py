@@ -9,13 +9,23 @@ import time
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, field
 
+import numpy as np
+
 from groundstream.models.types import Prompt
 from groundstream.operators.batcher import Batcher
-from groundstream.operators.errors import ConfigError, GroundstreamError, OutputError
+from groundstream.operators.errors import ConfigError, GroundstreamError
 from groundstream.operators.frames import FrameResult
 from groundstream.operators.sinks import SinkWorker
 from groundstream.operators.source import Source, SourceStatus
-from groundstream.pipeline.build import build_detector, build_sinks, build_source, build_worker
+from groundstream.operators.text_cache import TextCache
+from groundstream.pipeline.build import (
+    build_detector,
+    build_sinks,
+    build_source,
+    build_text_cache,
+    build_worker,
+    output_paths,
+)
 from groundstream.pipeline.config import RunConfig, StreamConfig, distinct_ids
 from groundstream.pipeline.stream import StreamWorker
 
@@ -34,7 +44,7 @@ class Stream:
         source: where frames come from; None when it could not be opened.
         status: the source's last word.
         results: frames answered so far.
-        objects: objects in the last result.
+        objects: objects seen in the last result.
         time_s: media time of the last result.
         error: why the stream ended before its end.
     """
@@ -54,7 +64,7 @@ class Stream:
     def note(self, result: FrameResult) -> None:
         """Count a result."""
         self.results += 1
-        self.objects = len(result.detections)
+        self.objects = int(np.count_nonzero(np.asarray(result.detections.data["state"]) != "lost"))
         self.time_s = result.frame.time_s
 
 
@@ -83,7 +93,7 @@ class Pipeline:
             Stream(stream_id, stream)
             for stream_id, stream in zip(distinct_ids(config.streams), config.streams, strict=True)
         ]
-        self._stopping = threading.Event()
+        self._cache: TextCache | None = None
         self._detector: Batcher | None = None
         try:
             self._open()
@@ -108,7 +118,7 @@ class Pipeline:
             thread.join()
         self.close()
         errors = [stream.error for stream in self.streams if stream.error is not None]
-        if errors and not self._stopping.is_set():
+        if errors:
             raise errors[0]
 
     def __iter__(self) -> Iterator[FrameResult]:
@@ -146,7 +156,6 @@ class Pipeline:
 
     def stop(self) -> None:
         """End every stream soon; frames that are with the detector are still answered. Safe from anywhere."""
-        self._stopping.set()
         for stream in self.streams:
             if stream.source is not None:
                 stream.source.close()
@@ -158,6 +167,8 @@ class Pipeline:
             self._finish(stream)
         if self._detector is not None:
             self._detector.close()
+        if self._cache is not None:
+            self._cache.close()
 
     def __enter__(self) -> Pipeline:
         return self
@@ -171,10 +182,13 @@ class Pipeline:
         opened = [stream for stream in self.streams if stream.source is not None]
         if not opened:
             raise next(stream.error for stream in self.streams if stream.error is not None)
+        several = len(self.streams) > 1
         for stream in opened:
-            self._open_sinks(stream)
-        self._detector = build_detector(self.config.model, self.config.text_cache)
+            output_paths(self.config.output, stream.id, several)  # known to be right before the model loads
+        self._cache = build_text_cache(self.config.text_cache)
+        self._detector = build_detector(self.config.model, self._cache)
         for stream in opened:
+            self._open_sinks(stream, several)
             self._open_worker(stream, self._detector)
 
     def _open_source(self, stream: Stream) -> None:
@@ -184,13 +198,17 @@ class Pipeline:
         try:
             stream.source = build_source(stream.config, stream.id, on_status)
         except GroundstreamError as error:
-            stream.error = error
+            self._note_error(stream, error)
+
+    def _note_error(self, stream: Stream, error: Exception) -> None:
+        """Keep a stream's first error; say it now where other streams go on (else `run` raises it)."""
+        stream.error = stream.error or error
+        if len(self.streams) > 1:
             log.error("stream %s: %s", stream.id, error)
 
-    def _open_sinks(self, stream: Stream) -> None:
+    def _open_sinks(self, stream: Stream, several: bool) -> None:
         def on_error(sink: str, error: Exception) -> None:
-            log.error("stream %s: %s", stream.id, error)
-            stream.error = stream.error or error
+            self._note_error(stream, error)
             if all(worker.failed for worker in stream.sinks) and stream.source is not None:
                 stream.source.close()
 
@@ -198,7 +216,7 @@ class Pipeline:
         stream.sinks = build_sinks(
             self.config.output,
             stream.id,
-            several=len(self.streams) > 1,
+            several=several,
             live=stream.source.semantics == "live",
             on_error=on_error,
         )
@@ -220,8 +238,7 @@ class Pipeline:
                 if on_result is not None:
                     on_result(result)
         except GroundstreamError as error:
-            stream.error = stream.error or error
-            log.error("stream %s: %s", stream.id, error)
+            self._note_error(stream, error)
         except Exception as error:
             stream.error = stream.error or error
             log.exception("stream %s: an error that should not happen", stream.id)
@@ -233,10 +250,7 @@ class Pipeline:
         if stream.source is not None:
             stream.source.close()
         for sink in stream.sinks:
-            try:
-                sink.close()
-            except OutputError as error:
-                stream.error = stream.error or error
+            sink.close()
 
     def _run_into(self, results: queue.Queue[FrameResult | Exception | None]) -> None:
         try:

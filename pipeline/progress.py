@@ -63,7 +63,8 @@ class RunDisplay:
 
     def _move_bar(self, stream: Stream) -> None:
         assert stream.source is not None
-        end_s = stream.config.end_s or stream.source.info.duration_s
+        info = stream.source.info
+        end_s = stream.config.end_s or (info.duration_s if info else None)
         start_s = stream.config.start_s or 0.0
         if stream.id not in self._tasks:
             self._tasks[stream.id] = self._bars.add_task(stream.id, total=None, numbers="")

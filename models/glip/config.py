@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from dataclasses import asdict, dataclass, fields
+from typing import Any
 
 from groundstream.models.errors import ModelError
 
@@ -62,11 +63,13 @@ class GlipConfig:
         """
         try:
             content = json.loads(text)
-            values = {key: tuple(v) if isinstance(v, list) else v for key, v in content.items()}
+            values: dict[str, Any] = {k: tuple(v) if isinstance(v, list) else v for k, v in content.items()}
             return cls(**values)
         except (ValueError, TypeError, AttributeError) as error:
             names = ", ".join(field.name for field in fields(cls))
-            raise ModelError(f"no GLIP configuration ({error}); expected a JSON object with {names}") from error
+            raise ModelError(
+                f"no GLIP configuration ({error}); expected a JSON object with {names}"
+            ) from error
 
 
 GLIP_T_A = GlipConfig(fusion=False)

@@ -64,7 +64,7 @@ class BiAttention(nn.Module):
         return torch.baddbmm(self.out_v_proj.bias, attention, folded)
 
     def _to_text(self, attention: Tensor, visual: Tensor) -> Tensor:
-        seen = (attention @ visual).unflatten(1, (self.heads, -1))  # (B, heads, T, C)
+        seen = (attention @ visual).view(len(visual), self.heads, -1, visual.shape[-1])
         weight = self.values_v_proj.weight.view(self.heads, -1, visual.shape[-1]).transpose(1, 2)
         # The attention sums to one over the positions, so the bias passes through it unchanged.
         values = seen @ weight + self.values_v_proj.bias.view(self.heads, 1, -1)  # (B, heads, T, d)
@@ -72,7 +72,7 @@ class BiAttention(nn.Module):
         return answer
 
     def _split(self, x: Tensor) -> Tensor:
-        return x.unflatten(-1, (self.heads, -1)).transpose(1, 2)
+        return x.view(*x.shape[:2], self.heads, -1).transpose(1, 2)  # (B, heads, T, d)
 
 
 class Fusion(nn.Module):
@@ -100,6 +100,6 @@ class Fusion(nn.Module):
 
 def split_levels(visual: Tensor, like: tuple[Tensor, ...]) -> tuple[Tensor, ...]:
     """Cut (B, N, C) positions into (B, C, H_l, W_l) maps of the sizes of `like` (views, channels last)."""
-    parts = visual.split([level.shape[2] * level.shape[3] for level in like], dim=1)
+    parts = torch.split(visual, [level.shape[2] * level.shape[3] for level in like], dim=1)
     sized = zip(parts, like, strict=True)
-    return tuple(part.unflatten(1, level.shape[2:]).permute(0, 3, 1, 2) for part, level in sized)
+    return tuple(part.view(len(part), *level.shape[2:], -1).permute(0, 3, 1, 2) for part, level in sized)

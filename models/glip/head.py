@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import torch
 import torch.nn.functional as F
@@ -11,7 +11,7 @@ from transformers import BertConfig
 from transformers.models.bert.modeling_bert import BertLayer
 
 from groundstream.models.glip.config import STRIDES, GlipConfig
-from groundstream.models.glip.deform import Offsets, deform_conv3x3
+from groundstream.models.glip.deform import DeformConv, Offsets
 from groundstream.models.glip.fusion import SCORE_LIMIT, Fusion
 
 Levels = tuple[Tensor, ...]
@@ -35,16 +35,12 @@ class DeformNorm(nn.Module):
 
     def __init__(self, channels: int, stride: int) -> None:
         super().__init__()
-        self.conv = nn.Conv2d(channels, channels, 3, stride=stride, padding=1)
+        self.conv = DeformConv(channels, stride)
         self.norm = nn.GroupNorm(16, channels)
-        self.stride = stride
 
     def forward(self, x: Tensor, offsets: Offsets) -> Tensor:
         """Convolve (B, C, H, W) where `offsets` say; (B, C, h, w)."""
-        assert self.conv.bias is not None
-        normed: Tensor = self.norm(
-            deform_conv3x3(x, offsets, self.conv.weight, self.conv.bias, self.stride)
-        )
+        normed: Tensor = self.norm(self.conv(x, offsets))
         return normed
 
 
@@ -93,9 +89,7 @@ class DynamicConv(nn.Module):
         if number + 1 < len(levels):
             coarse = levels[number + 1]
             small = self.from_coarser(coarse, offsets.reread(*coarse.shape[2:]))
-            candidates.append(
-                F.interpolate(small, size=x.shape[2:], mode="bilinear", align_corners=True)
-            )
+            candidates.append(F.interpolate(small, size=x.shape[2:], mode="bilinear", align_corners=True))
         weighted = [candidate * self._importance(candidate) for candidate in candidates]
         new: Tensor = self.relu(sum(weighted[1:], weighted[0]) / len(weighted))
         return new
@@ -113,7 +107,7 @@ class Block(nn.Module):
         self.image = DynamicConv(config.channels)
         if config.fusion:
             self.fusion = Fusion(config.channels, config.text_dim, config.fusion_dim, config.fusion_heads)
-            self.text = BertLayer(bert_config(config))
+            self.text = BertLayer(bert_config(config))  # type: ignore[no-untyped-call]
         self.fused = config.fusion
 
     def forward(self, levels: Levels, text: Tensor, mask: Tensor) -> tuple[Levels, Tensor]:
@@ -169,11 +163,12 @@ def rows(levels: list[Tensor] | Levels) -> Tensor:
 
 def bert_config(config: GlipConfig) -> BertConfig:
     """Return the BERT of `config`, for the text encoder and for the layers of the head."""
-    return BertConfig(
-        vocab_size=config.vocabulary,
-        hidden_size=config.text_dim,
-        num_hidden_layers=config.text_layers,
-        num_attention_heads=config.text_heads,
-        intermediate_size=config.text_hidden,
-        attn_implementation="sdpa",
-    )
+    settings: dict[str, Any] = {
+        "vocab_size": config.vocabulary,
+        "hidden_size": config.text_dim,
+        "num_hidden_layers": config.text_layers,
+        "num_attention_heads": config.text_heads,
+        "intermediate_size": config.text_hidden,
+        "attn_implementation": "sdpa",
+    }
+    return BertConfig(**settings)

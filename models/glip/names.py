@@ -116,7 +116,9 @@ def our_name(official: str, fusion: bool) -> str:
         match = pattern.match(official)
         if match:
             return match.expand(replacement) + official[match.end() :]
-    raise ModelError(f"the checkpoint holds '{official}', which no GLIP of ours has; give an official GLIP file")
+    raise ModelError(
+        f"the checkpoint holds '{official}', which no GLIP of ours has; give an official GLIP file"
+    )
 
 
 def _tower_name(index: int, rest: str, fusion: bool) -> str:

@@ -42,10 +42,17 @@ def build_network(config: GlipConfig, weights: Mapping[str, Tensor]) -> GlipNetw
         network.load_state_dict(weights, strict=True, assign=True)
     except RuntimeError as error:
         reason = "; ".join(line.strip() for line in str(error).splitlines()[1:3])
-        raise ModelError(f"the weights do not fit the GLIP network of their configuration: {reason}") from error
+        raise ModelError(
+            f"the weights do not fit the GLIP network of their configuration: {reason}"
+        ) from error
     return network.eval().requires_grad_(False)
 
 
 def prepare(network: GlipNetwork, device: torch.device, dtype: torch.dtype) -> GlipNetwork:
     """Move `network` to `device` in `dtype`, convolution kernels with channels last in memory."""
-    return network.to(device=device, dtype=dtype).to(memory_format=torch.channels_last)
+    network.to(device=device, dtype=dtype)
+    for module in network.modules():
+        for parameter in module.parameters(recurse=False):
+            if parameter.ndim == 4:
+                parameter.data = parameter.data.contiguous(memory_format=torch.channels_last)
+    return network

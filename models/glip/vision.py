@@ -1,4 +1,4 @@
-"""The image side before any text: Swin and a feature pyramid (GLIP.md's sections 3 and 5 of the original code)."""
+"""The image side, before any text has touched it: Swin and a feature pyramid."""
 
 from __future__ import annotations
 
@@ -68,5 +68,5 @@ def build_swin(config: GlipConfig) -> SwinBackbone:
     }
     backbone = SwinBackbone(SwinConfig(**settings))
     # Its result is never used, and GLIP's checkpoints have no such layer.
-    backbone.swin.layernorm = nn.Identity()
+    backbone.swin.layernorm = nn.Identity()  # type: ignore[assignment]
     return backbone

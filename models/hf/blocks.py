@@ -22,7 +22,7 @@ FRAME_TOKENS = 2
 def phrase_ids(tokenizer: Any, phrases: Sequence[str]) -> list[list[int]]:
     """Return each phrase's own token ids, lower case, without the full stop that closes it."""
     texts = [phrase.lower().rstrip(". ") for phrase in phrases]
-    ids: list[list[int]] = tokenizer(texts, add_special_tokens=False)["input_ids"]
+    ids: list[list[int]] = tokenizer(texts, add_special_tokens=False, verbose=False)["input_ids"]
     return ids
 
 

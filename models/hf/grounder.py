@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from abc import abstractmethod
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Iterable, Sequence
 from typing import Any, ClassVar, Literal, Self, TypeVar
 
 import torch
@@ -14,7 +14,7 @@ from groundstream.models.device import choose_device, choose_dtype
 from groundstream.models.errors import ModelError
 from groundstream.models.hf.loading import load_tokenizer
 from groundstream.models.preprocess import PixelRule, normalize
-from groundstream.models.types import ModelInfo, Preset, Prompt, SizeRule
+from groundstream.models.types import ModelInfo, Prompt, SizeRule
 from groundstream.models.weights import Checkpoint, find_checkpoint
 
 T = TypeVar("T")
@@ -28,11 +28,15 @@ class TransformersGrounder(Grounder):
     """
 
     family: ClassVar[str]
+    #: the class of transformers that the checkpoint is read into.
+    model_class: ClassVar[Any]
     text_scope: ClassVar[Literal["phrase", "prompt"]]
     #: changes when the way from phrase to tokens changes, so that old cache entries are not used.
     template: ClassVar[str]
 
-    def __init__(self, checkpoint: Checkpoint, device: torch.device, dtype: torch.dtype, size_rule: SizeRule) -> None:
+    def __init__(
+        self, checkpoint: Checkpoint, device: torch.device, dtype: torch.dtype, size_rule: SizeRule
+    ) -> None:
         self.device, self.dtype, self.size_rule = device, dtype, size_rule
         self.tokenizer = load_tokenizer(checkpoint)
         self.pixel_rule = self.read_pixel_rule(checkpoint)
@@ -75,7 +79,7 @@ class TransformersGrounder(Grounder):
     @classmethod
     def read_pixel_rule(cls, checkpoint: Checkpoint) -> PixelRule:
         """Return the checkpoint's mean, deviation and padding."""
-        return PixelRule.from_processor(checkpoint.settings("preprocessor_config.json"))
+        return PixelRule.from_processor(checkpoint.processor())
 
     @abstractmethod
     def load(self, checkpoint: Checkpoint) -> None:
@@ -94,15 +98,15 @@ def fixed_size_rule(
     Raises:
         ModelError: another size is asked for.
     """
-    size = checkpoint.settings("preprocessor_config.json").get("size") or {}
+    size = checkpoint.processor().get("size") or {}
     if not isinstance(size, dict):
         height, width = (size, size) if isinstance(size, int) else (size[0], size[1])
     else:
         height, width = size.get("height", default_px), size.get("width", default_px)
     if size_px not in (None, height):
         raise ModelError(
-            f"model '{checkpoint.name}' sees pictures of {width}x{height} pixels only, but a size of {size_px} "
-            f"was asked for; leave the size out, or take a model of the grounding-dino family"
+            f"model '{checkpoint.name}' sees pictures of {width}x{height} pixels only, but a size of "
+            f"{size_px} was asked for; leave the size out, or take a model of the grounding-dino family"
         )
     return SizeRule(kind, int(height), int(width))
 
@@ -113,7 +117,10 @@ def short_side_rule(checkpoint: Checkpoint, size_px: int | None) -> SizeRule:
     Raises:
         ModelError: `size_px` is too small to see anything.
     """
-    size = checkpoint.settings("preprocessor_config.json").get("size") or {}
+    settings = checkpoint.processor()
+    size = settings.get("size") or {}
+    if isinstance(size, int):  # as older processors say it
+        size = {"shortest_edge": size, "longest_edge": settings.get("max_size", 1333)}
     short, long = int(size.get("shortest_edge", 800)), int(size.get("longest_edge", 1333))
     if size_px is not None:
         if size_px < 64:
@@ -122,20 +129,12 @@ def short_side_rule(checkpoint: Checkpoint, size_px: int | None) -> SizeRule:
     return SizeRule("short_side", short, long)
 
 
-def pack_phrases(
-    prompt: Prompt, lengths: Sequence[int], limit: int, describe: Callable[[str, int], str]
-) -> tuple[Prompt, ...]:
-    """Cut `prompt` into prompts whose `lengths` add up to at most `limit` each; all phrases, in order.
-
-    Raises:
-        ValueError: one phrase alone is longer than `limit`; `describe(phrase, length)` is the message.
-    """
+def pack_phrases(prompt: Prompt, lengths: Sequence[int], room: int) -> tuple[Prompt, ...]:
+    """Cut `prompt` into prompts whose `lengths` add up to at most `room` each; all phrases, in order."""
     parts: list[list[str]] = [[]]
     used = 0
     for phrase, length in zip(prompt.phrases, lengths, strict=True):
-        if length > limit:
-            raise ValueError(describe(phrase, length))
-        if parts[-1] and used + length > limit:
+        if parts[-1] and used + length > room:
             parts.append([])
             used = 0
         parts[-1].append(phrase)
@@ -143,6 +142,16 @@ def pack_phrases(
     if len(parts) == 1:
         return (prompt,)
     return tuple(Prompt(tuple(part), prompt.sentence) for part in parts)
+
+
+def refuse_long(prompt: Prompt, lengths: Sequence[int], limit: int, model: str) -> None:
+    """Raise ValueError if a phrase has more than `limit` tokens of its own."""
+    for phrase, length in zip(prompt.phrases, lengths, strict=True):
+        if length > limit:
+            raise ValueError(
+                f"phrase '{phrase[:40]}...' has {length} tokens, but model '{model}' reads at most {limit} "
+                f"in a phrase; say it in fewer words"
+            )
 
 
 def in_groups(items: Sequence[T], size: int) -> Iterable[Sequence[T]]:

@@ -6,12 +6,15 @@ import logging
 from typing import Any
 
 import torch
+from transformers import AutoTokenizer
 
 from groundstream.models.errors import ModelError
 from groundstream.models.quiet import quiet
 from groundstream.models.weights import Checkpoint
 
 log = logging.getLogger(__name__)
+
+_VOCABULARIES = ("tokenizer.json", "vocab.txt", "vocab.json")
 
 #: buffers that older checkpoints carry and that today's classes compute themselves.
 _COMPUTED = ("position_ids", "relative_position_index", "num_batches_tracked", "attn_mask")
@@ -41,7 +44,9 @@ def load_model(model_class: Any, checkpoint: Checkpoint, **options: Any) -> Any:
             )
     except Exception as error:  # safetensors, pickle, JSON, config validation: each raises its own
         reason = str(error).strip().split("\n")[0][:200]
-        raise ModelError(f"model '{checkpoint.name}' cannot be read from {checkpoint.folder}: {reason}") from error
+        raise ModelError(
+            f"model '{checkpoint.name}' cannot be read from {checkpoint.folder}: {reason}"
+        ) from error
     _refuse_gaps(checkpoint, report)
     return model.eval().requires_grad_(False)
 
@@ -52,16 +57,23 @@ def load_tokenizer(checkpoint: Checkpoint) -> Any:
     Raises:
         ModelError: the folder holds none, or it cannot be read.
     """
-    from transformers import AutoTokenizer
-
+    if not any((checkpoint.folder / name).is_file() for name in _VOCABULARIES):
+        # transformers would make up a vocabulary of a few special tokens, without a word
+        raise ModelError(
+            f"model '{checkpoint.name}' has no tokenizer: expected tokenizer.json in {checkpoint.folder}"
+        )
     try:
         with quiet():
             tokenizer = AutoTokenizer.from_pretrained(checkpoint.folder, local_files_only=True)
     except Exception as error:
         reason = str(error).strip().split("\n")[0][:200]
-        raise ModelError(f"model '{checkpoint.name}' has no readable tokenizer in {checkpoint.folder}: {reason}") from error
+        raise ModelError(
+            f"model '{checkpoint.name}' has no readable tokenizer in {checkpoint.folder}: {reason}"
+        ) from error
     if not tokenizer.is_fast:
-        raise ModelError(f"model '{checkpoint.name}' has no fast tokenizer; expected tokenizer.json in {checkpoint.folder}")
+        raise ModelError(
+            f"model '{checkpoint.name}' has no fast tokenizer; expected tokenizer.json in {checkpoint.folder}"
+        )
     return tokenizer
 
 
@@ -71,11 +83,15 @@ def _refuse_gaps(checkpoint: Checkpoint, report: Any) -> None:
     gaps = sorted(report["missing_keys"]) + sorted(str(key[0]) for key in report["mismatched_keys"])
     if gaps:
         raise ModelError(
-            f"model '{checkpoint.name}' does not fit its architecture '{checkpoint.config.get('model_type')}': "
-            f"{len(gaps)} tensors are missing or have another shape, among them {gaps[0]}; fetch it again"
+            f"model '{checkpoint.name}' does not fit its architecture "
+            f"'{checkpoint.config.get('model_type')}': {len(gaps)} tensors are missing or have "
+            f"another shape, among them {gaps[0]}; fetch it again"
         )
     surplus = sorted(key for key in report["unexpected_keys"] if not key.endswith(_COMPUTED))
     if surplus:
-        log.warning("%s: %d tensors of the file are not used, among them %s", checkpoint.name, len(surplus), surplus[0])
-
-
+        log.warning(
+            "%s: %d tensors of the file are not used, among them %s",
+            checkpoint.name,
+            len(surplus),
+            surplus[0],
+        )

@@ -19,9 +19,10 @@ from groundstream.models.hf.grounder import (
     check_texts,
     fixed_size_rule,
     in_groups,
-    pack_phrases,
     pad_rows,
+    refuse_long,
 )
+from groundstream.models.hf.layers import PatchProduct, fold_quick_gelu
 from groundstream.models.hf.loading import load_model
 from groundstream.models.postprocess import best_rows, corners, to_raw
 from groundstream.models.preprocess import PixelRule
@@ -60,28 +61,24 @@ class OwlViT(TransformersGrounder):
         self.model = load_model(self.model_class, checkpoint).to(self.device)
         self.base = getattr(self.model, self.model.base_model_prefix)
         self.max_tokens = int(self.model.config.text_config.max_position_embeddings)
+        embeddings = self.base.vision_model.embeddings
+        embeddings.patch_embedding = PatchProduct(embeddings.patch_embedding)
+        for layer in self.base.vision_model.encoder.layers:
+            fold_quick_gelu(layer.mlp)
         for part in (self.base.vision_model, self.model.layer_norm):
             part.to(self.dtype)
 
     def split_prompt(self, prompt: Prompt) -> tuple[Prompt, ...]:
         """Return the prompt whole: phrases do not share a text limit; each alone must fit it."""
-        lengths = [len(ids) for ids in self._token_ids(prompt.phrases)]
-
-        def too_long(phrase: str, length: int) -> str:
-            return (
-                f"phrase '{phrase[:40]}...' has {length} tokens, but model '{self.info.name}' reads "
-                f"{self.max_tokens}; say it in fewer words"
-            )
-
-        for phrase, length in zip(prompt.phrases, lengths, strict=True):
-            pack_phrases(Prompt((phrase,)), [length], self.max_tokens, too_long)
+        lengths = [len(ids) - 2 for ids in self._token_ids(prompt.phrases)]  # without start and end
+        refuse_long(prompt, lengths, self.max_tokens - 2, self.info.name)
         return (prompt,)
 
     def encode_text(self, prompts: Sequence[Prompt]) -> list[TextFeatures]:
         """Encode all phrases of all prompts in one batch, each on its own."""
         phrases = [phrase for prompt in prompts for phrase in prompt.phrases]
         rows = torch.cat([self._encode(group) for group in in_groups(phrases, TEXT_BATCH)]).cpu()
-        parts = rows.split([len(prompt.phrases) for prompt in prompts])
+        parts = torch.split(rows, [len(prompt.phrases) for prompt in prompts])
         return [_features(prompt.phrases, part) for prompt, part in zip(prompts, parts, strict=True)]
 
     def join_text(self, parts: Sequence[TextFeatures]) -> TextFeatures:
@@ -89,7 +86,7 @@ class OwlViT(TransformersGrounder):
         phrases = tuple(phrase for part in parts for phrase in part.phrases)
         return _features(phrases, torch.cat([part.tokens for part in parts]))
 
-    @torch.inference_mode()
+    @torch.no_grad()
     def encode_image(self, pixels: Tensor, content_px: Tensor) -> ImageFeatures:
         """Run the vision transformer; its one level is (B, C, H/patch, W/patch)."""
         vision = self.base.vision_model
@@ -100,8 +97,10 @@ class OwlViT(TransformersGrounder):
         grid = hidden.transpose(1, 2).unflatten(2, (rows, -1))  # (B, C, H/patch, W/patch)
         return ImageFeatures((grid,), content_px, (pixels.shape[1], pixels.shape[2]))
 
-    @torch.inference_mode()
-    def ground(self, features: ImageFeatures, texts: Sequence[TextFeatures], floor: float) -> list[RawDetections]:
+    @torch.no_grad()
+    def ground(
+        self, features: ImageFeatures, texts: Sequence[TextFeatures], floor: float
+    ) -> list[RawDetections]:
         """Compare every patch with every phrase; boxes are computed for the best patches only."""
         check_texts(len(features.content_px), texts)
         patches = features.levels[0].flatten(2).transpose(1, 2).float()  # (B, N, C)
@@ -116,12 +115,12 @@ class OwlViT(TransformersGrounder):
         return answers
 
     def _token_ids(self, phrases: Sequence[str]) -> list[list[int]]:
-        ids: list[list[int]] = self.tokenizer(list(phrases), add_special_tokens=True)["input_ids"]
+        ids: list[list[int]] = self.tokenizer(list(phrases), verbose=False)["input_ids"]
         return ids
 
-    @torch.inference_mode()
+    @torch.no_grad()
     def _encode(self, phrases: Sequence[str]) -> Tensor:
-        """Return (P, D) float32 vectors of length one, as `OwlViTModel.forward` and the class head make them."""
+        """Return (P, D) float32 vectors of length one, as `OwlViTModel` and the class head make them."""
         ids = self._token_ids(phrases)
         table = torch.zeros(len(ids), max(map(len, ids)), dtype=torch.int64, device=self.device)
         for row, tokens in enumerate(ids):
@@ -129,19 +128,19 @@ class OwlViT(TransformersGrounder):
         # attention is causal and the vector is read at the end token: what follows it changes nothing
         pooled = self.base.text_model(input_ids=table).pooler_output
         vectors = F.normalize(self.base.text_projection(pooled), dim=-1)
-        return vectors / (vectors.norm(dim=-1, keepdim=True) + 1e-6)
+        return _almost_unit(vectors)
 
     def _logits(self, patches: Tensor, queries: Tensor) -> Tensor:
         """Return (B, N, P) logits: cosine, shifted and scaled as each patch says."""
         head = self.model.class_head
-        vectors = head.dense0(patches)
-        vectors = vectors / (vectors.norm(dim=-1, keepdim=True) + 1e-6)
+        vectors = _almost_unit(head.dense0(patches))
         shift, scale = head.logit_shift(patches), F.elu(head.logit_scale(patches)) + 1
-        return (vectors @ queries.transpose(1, 2) + shift) * scale
+        logits: Tensor = (vectors @ queries.transpose(1, 2) + shift) * scale
+        return logits
 
     def _boxes(self, patches: Tensor, rows: Tensor, canvas_px: tuple[int, int]) -> Tensor:
         """Return (K, 4) xyxy pixels of the canvas for the patches at `rows`."""
-        relative = (self.model.box_head(patches) + self.model.box_bias[rows]).sigmoid()
+        relative: Tensor = (self.model.box_head(patches) + self.model.box_bias[rows]).sigmoid()
         height, width = canvas_px
         return corners(relative) * relative.new_tensor([width, height, width, height])
 
@@ -154,14 +153,20 @@ class Owlv2(OwlViT):
 
     family = "owlv2"
     preset = Preset(score=0.2, floor=0.1, overlap_iou=0.5)
-    model_class = Owlv2ForObjectDetection
+    model_class: ClassVar[Any] = Owlv2ForObjectDetection
     size_kind = "fit"
     default_px = 960
 
     @classmethod
     def read_pixel_rule(cls, checkpoint: Checkpoint) -> PixelRule:
-        """Return mean and deviation; black is padded before normalisation, as transformers' processor does."""
-        return PixelRule.from_processor(checkpoint.settings("preprocessor_config.json"), zero_padding=False)
+        """Return mean and deviation; transformers' processor pads black before it normalises."""
+        return PixelRule.from_processor(checkpoint.processor(), zero_padding=False)
+
+
+def _almost_unit(vectors: Tensor) -> Tensor:
+    """Scale to length one as transformers does; the small constant is part of its numbers."""
+    length: Tensor = vectors.norm(dim=-1, keepdim=True)
+    return vectors / (length + 1e-6)
 
 
 def _features(phrases: tuple[str, ...], rows: Tensor) -> TextFeatures:

@@ -10,7 +10,7 @@ import argparse
 from pathlib import Path
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
 from groundstream.models.errors import ModelError
 from groundstream.models.nano.config import COCO_NAMES, NanoConfig
@@ -28,24 +28,33 @@ def convert(graph: Graph) -> dict[str, Tensor]:
         ModelError: the graph has other convolutions than NanoDet-g.
     """
     pairs = convolutions(graph)
-    network = NanoNetwork(NanoConfig())
-    targets = [*backbone_order(network), *(region for region in network.head.regions)]
-    heads = pairs[28:]
-    shared = [*pairs[:28], *heads[0::2]]
-    if len(pairs) != 34 or any(t.weight.shape != w.shape for t, (w, _) in zip(targets, shared, strict=True)):
-        raise ModelError("the graph is not NanoDet-g: expected its 34 convolutions; fetch nanodet.json again")
-    with torch.no_grad():
-        for target, (weight, bias) in zip(targets, shared, strict=True):
-            target.weight.copy_(weight)
-            target.bias.copy_(bias)
-        network.backbone.stem.weight.copy_(pairs[0][0].flip(1))  # the graph takes BGR, we take RGB
-        for level, (weight, bias) in enumerate(heads[1::2]):
-            names, sides = weight[:, :, 0, 0].split((len(COCO_NAMES), 4 * NanoConfig().distance_bins))
-            network.head.names[level].copy_(names)
-            network.head.distances[level].weight.copy_(sides)
-            network.head.names_bias[level].copy_(bias[: len(names)])
-            network.head.distances[level].bias.copy_(bias[len(names) :])
-    return {name: value.half() for name, value in network.state_dict().items()}
+    config = NanoConfig()
+    targets = backbone_names(config)
+    heads = pairs[len(targets) :]
+    if len(heads) != 2 * len(config.strides_px):
+        raise ModelError(
+            f"expected the 34 convolutions of NanoDet-g, but got {len(pairs)}; fetch nanodet.json again"
+        )
+    targets += [f"head.regions.{level}" for level in range(len(config.strides_px))]
+    state: dict[str, Tensor] = {}
+    for name, (weight, bias) in zip(targets, [*pairs[: -len(heads)], *heads[0::2]], strict=True):
+        state |= {f"{name}.weight": weight, f"{name}.bias": bias}
+    state["backbone.stem.weight"] = state["backbone.stem.weight"].flip(1)  # the graph takes BGR, we take RGB
+    state |= _split_heads(heads[1::2])
+    NanoNetwork(config).load_state_dict(state)  # strict: every name and shape is there, and no other
+    return {name: value.half() for name, value in state.items()}
+
+
+def _split_heads(pairs: list[tuple[Tensor, Tensor]]) -> dict[str, Tensor]:
+    """Split each level's last convolution into the 80 classifiers and the distances."""
+    count = len(COCO_NAMES)
+    state: dict[str, Tensor] = {}
+    for level, (weight, bias) in enumerate(pairs):
+        state[f"head.distances.{level}.weight"] = weight[count:, :, 0, 0]
+        state[f"head.distances.{level}.bias"] = bias[count:]
+    state["head.names"] = torch.stack([weight[:count, :, 0, 0] for weight, _ in pairs])
+    state["head.names_bias"] = torch.stack([bias[:count] for _, bias in pairs])
+    return state
 
 
 def convolutions(graph: Graph) -> list[tuple[Tensor, Tensor]]:
@@ -61,15 +70,14 @@ def convolutions(graph: Graph) -> list[tuple[Tensor, Tensor]]:
     ]
 
 
-def backbone_order(network: NanoNetwork) -> list[nn.Conv2d]:
-    """Return the backbone's convolutions in the order of the graph's numbers."""
-    order: list[nn.Conv2d] = [network.backbone.stem]
-    for stage in network.backbone.stages:
-        order.append(stage.enter)
-        for first, second in zip(stage.first, stage.second, strict=True):
-            order += [first, second]
-        order.append(stage.leave)
-    return [*order, *network.backbone.laterals]
+def backbone_names(config: NanoConfig) -> list[str]:
+    """Return the names of the backbone's convolutions in the order of the graph's numbers."""
+    names = ["backbone.stem"]
+    for stage, (_, blocks) in enumerate(config.stages):
+        start = f"backbone.stages.{stage}"
+        inner = (f"{start}.{part}.{block}" for block in range(blocks) for part in ("first", "second"))
+        names += [f"{start}.enter", *inner, f"{start}.leave"]
+    return [*names, *(f"backbone.laterals.{level}" for level in range(len(config.strides_px)))]
 
 
 def main() -> None:

@@ -44,7 +44,7 @@ class Graph:
     outputs: tuple[str, ...]
 
     def run(self, picture: Tensor, outputs: tuple[str, ...] | None = None) -> dict[str, Tensor]:
-        """Evaluate the graph in float32 for `picture`, the (1, 3, 416, 416) input; return the named outputs."""
+        """Evaluate the graph in float32 for `picture`, its (1, 3, 416, 416) input; return named outputs."""
         values: dict[str, tuple[Tensor, ...]] = {name: (value,) for name, value in self.constants.items()}
 
         def value_of(reference: str) -> Tensor:
@@ -75,13 +75,17 @@ def read_graph(topology: Path) -> Graph:
         constants[weight["name"]] = torch.from_numpy(array.astype(DTYPES[weight["dtype"]]))
         start += array.nbytes
     if start != len(data):
-        raise ModelError(f"{topology}: expected {start} bytes of weights, but the file has {len(data)}; fetch it again")
+        raise ModelError(
+            f"{topology}: expected {start} bytes of weights, but the file has {len(data)}; fetch it again"
+        )
     nodes = {
         node["name"]: Node(node["op"], tuple(node.get("input", ())), node.get("attr", {}))
         for node in model["modelTopology"]["node"]
     }
     if unknown := {node.op for node in nodes.values()} - set(OPERATIONS) - {"Const"}:
-        raise ModelError(f"{topology}: operations {sorted(unknown)} are not known; expected a NanoDet-g graph")
+        raise ModelError(
+            f"{topology}: operations {sorted(unknown)} are not known; expected a NanoDet-g graph"
+        )
     return Graph(nodes, constants, tuple(name.split(":")[0] for name in model["signature"]["outputs"]))
 
 
@@ -99,7 +103,9 @@ def _pad(_: Node, given: list[Tensor]) -> Tensor:
 def _convolution(node: Node, given: list[Tensor]) -> Tensor:
     _require_valid(node)
     kernel = given[1].permute(3, 2, 0, 1)  # HWIO -> OIHW
-    return F.conv2d(given[0].permute(0, 3, 1, 2), kernel, stride=node.numbers("strides")[1:3]).permute(0, 2, 3, 1)
+    return F.conv2d(given[0].permute(0, 3, 1, 2), kernel, stride=node.numbers("strides")[1:3]).permute(
+        0, 2, 3, 1
+    )
 
 
 def _max_pool(node: Node, given: list[Tensor]) -> Tensor:
@@ -141,7 +147,7 @@ OPERATIONS: dict[str, Callable[[Node, list[Tensor]], Tensor | tuple[Tensor, ...]
     "LeakyRelu": lambda node, x: F.leaky_relu(x[0], node.attributes["alpha"]["f"]),
     "Transpose": lambda _, x: x[0].permute(x[1].tolist()),
     "ConcatV2": lambda _, x: torch.cat(x[:-1], int(x[-1])),
-    "SplitV": lambda _, x: x[0].split(x[1].tolist(), int(x[2])),
+    "SplitV": lambda _, x: torch.split(x[0], x[1].tolist(), int(x[2])),
     "Sigmoid": lambda _, x: torch.sigmoid(x[0]),
     "Reshape": lambda _, x: x[0].reshape(x[1].tolist()),
 }

@@ -43,9 +43,12 @@ def read_tensors(path: Path) -> dict[str, Tensor]:
             expected = (file.metadata() or {}).get("sha256", "none")
             tensors: dict[str, Tensor] = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
     except (OSError, SafetensorError) as error:
-        raise ModelError(f"the weights {path} cannot be read ({error}); install groundstream again") from error
+        raise ModelError(
+            f"the weights {path} cannot be read ({error}); install groundstream again"
+        ) from error
     if (found := checksum(tensors)) != expected:
         raise ModelError(
-            f"the weights {path} are damaged: checksum {found[:12]}, expected {expected[:12]}; install groundstream again"
+            f"the weights {path} are damaged: checksum {found[:12]}, expected {expected[:12]}; "
+            "install groundstream again"
         )
     return tensors

@@ -12,6 +12,7 @@ import pytest
 from counting_grounder import PROMPT, CountingGrounder, assert_same, features
 
 from groundstream.models.fake import FakeGrounder
+from groundstream.operators.errors import ConfigError
 from groundstream.operators.text_cache import TextCache, TextEncoder
 from groundstream.operators.text_codec import encode_features
 from groundstream.operators.text_store import StoreError, default_store_path, open_text_store
@@ -186,7 +187,7 @@ def test_urls_name_their_store_without_touching_it(url: str, kind: str) -> None:
     ],
 )
 def test_other_urls_are_refused_without_their_password(url: str) -> None:
-    with pytest.raises(ValueError, match=r"text cache|Redis URL") as caught:
+    with pytest.raises(ConfigError, match=r"text cache|Redis URL") as caught:
         open_text_store(url)
     assert "secret" not in str(caught.value)
     assert caught.value.__cause__ is None

