@@ -51,7 +51,7 @@ def main() -> None:
         options.rounds,
         clock,
     )
-    for dtype in {torch.float32, auto}:
+    for dtype in dict.fromkeys((torch.float32, auto)):
         show(f"deformable convolution 60x80x256, {dtype}", convolutions(dtype), options.rounds, clock)
 
 

@@ -1,8 +1,8 @@
 """How fast a grounder answers, against transformers' processor and model called once per frame.
 
 Both sides have the same random weights and the same frame, and run by turns in one process. Run:
-`python benchmarks/grounder_speed.py [owlvit] [grounding-dino] [normalize] [--busy]`; `--busy` takes one thread
-and counts processor time instead of wall time, so that the ratios hold while others use the machine.
+`python benchmarks/grounder_speed.py [owlvit] [grounding-dino] [normalize] [--busy]`. `--busy` takes one
+thread and counts processor time instead of wall time, so that ratios hold while others use the machine.
 """
 
 from __future__ import annotations

@@ -60,10 +60,12 @@ def write_small(family: str, folder: Path) -> Any:
         model, tokenizer = GroundingDinoForObjectDetection(config), bert_tokenizer()
     elif family == "owlvit":
         vision = net | {"image_size": 768, "patch_size": 32}
-        model = OwlViTForObjectDetection(OwlViTConfig(text_config=net, vision_config=vision))
+        model = OwlViTForObjectDetection(
+            OwlViTConfig(text_config=net, vision_config=vision, projection_dim=64)
+        )
     else:
         vision = net | {"image_size": 960, "patch_size": 32}
-        model = Owlv2ForObjectDetection(Owlv2Config(text_config=net, vision_config=vision))
+        model = Owlv2ForObjectDetection(Owlv2Config(text_config=net, vision_config=vision, projection_dim=64))
     for name, parameter in model.named_parameters():
         if parameter.ndim > 1:  # transformers starts many so small that a picture would change nothing
             parameter.data = torch.randn_like(parameter) / parameter[0].numel() ** 0.5

@@ -43,44 +43,55 @@ def letterboxed(frame: av.VideoFrame, plan: PicturePlan, way: str) -> Tensor:
     return canvas
 
 
-def answer(grounder: Any, values: Tensor, plan: PicturePlan) -> RawDetections:
-    """Return candidates for (1, 3, H, W) normalised pixels."""
+def answer(grounder: Any, values: Tensor, plan: PicturePlan) -> tuple[Tensor, RawDetections]:
+    """Return the finest features and the candidates for (1, 3, H, W) normalised pixels."""
     grounder.pixel_values = lambda *_: values
     text = grounder.encode_text([Prompt.of(["person", "white van"])])[0]
     blank = torch.zeros(1, *plan.canvas_px, 3, dtype=torch.uint8)
-    result: RawDetections = grounder.detect(blank, torch.tensor([plan.content_px]), [[text]], floor=0.0)[0]
+    features = grounder.encode_image(blank, torch.tensor([plan.content_px]))
     del grounder.pixel_values
-    return result
+    return features.levels[0], grounder.ground(features, [text], 0.0)[0]
 
 
-def differences(grounder: Any, processor: Any, frame: av.VideoFrame, way: str) -> tuple[float, float, float]:
-    """Return mean pixel difference, mean overlap of the best boxes with their twins, mean score difference."""
-    plan = grounder.size_rule.plan(frame.height, frame.width)
-    content = torch.tensor([plan.content_px])
-    ours = grounder.pixel_values(letterboxed(frame, plan, way), content)
-    theirs = processor(frame.to_ndarray(format="rgb24"), return_tensors="pt")["pixel_values"].float()
+def differences(grounder: Any, ours: Tensor, theirs: Tensor, plan: PicturePlan) -> tuple[float, ...]:
+    """Return what differs: pixels (0..255), features (relative), best scores, best boxes (overlap)."""
     height, width = plan.content_px
     pixel = (ours - theirs)[..., :height, :width].abs().mean((0, 2, 3)) * torch.tensor(
         grounder.pixel_rule.std
     )
-    first, second = answer(grounder, ours, plan), answer(grounder, theirs, plan)
-    overlap = iou_matrix(*(torch.from_numpy(raw.boxes_model[:BEST]) for raw in (first, second)))
-    score = np.abs(first.phrase_scores[:BEST].max(1) - second.phrase_scores[:BEST].max(1))
-    return float(pixel.mean()), float(overlap.amax(1).mean()), float(score.mean())
+    (one, far), (two, near) = answer(grounder, ours, plan), answer(grounder, theirs, plan)
+    feature = (one - two).abs().mean() / two.abs().mean()
+    score = np.abs(far.phrase_scores[:BEST].max(1) - near.phrase_scores[:BEST].max(1)).mean()
+    overlap = iou_matrix(*(torch.from_numpy(raw.boxes_model[:BEST]) for raw in (far, near))).amax(1).mean()
+    return float(pixel.mean()), float(feature), float(score), float(overlap)
+
+
+def rows(grounder: Any, processor: Any, frame: av.VideoFrame) -> dict[str, tuple[float, ...]]:
+    """Return the differences of one picture for every way of resizing, and for noise of one step."""
+    plan = grounder.size_rule.plan(frame.height, frame.width)
+    content = torch.tensor([plan.content_px])
+    theirs = processor(frame.to_ndarray(format="rgb24"), return_tensors="pt")["pixel_values"].float()
+    step = 1 / torch.tensor(grounder.pixel_rule.std).view(3, 1, 1)
+    noisy = theirs + torch.randint(-1, 2, theirs.shape, generator=torch.Generator().manual_seed(0)) * step
+    found = {"(noise of 1 step)": differences(grounder, noisy, theirs, plan)}
+    for way in WAYS:
+        ours = grounder.pixel_values(letterboxed(frame, plan, way), content)
+        found[way] = differences(grounder, ours, theirs, plan)
+    return found
 
 
 def main(paths: list[Path]) -> None:
-    """Print one line per family and way of resizing."""
-    print(f"{'family':16s} {'way':14s} {'pixels':>7s} {'overlap':>8s} {'score':>8s}")
+    """Print one line per family and way of resizing, the mean over all files."""
+    print(f"{'family':16s} {'way':18s} {'pixels':>7s} {'features':>8s} {'score':>8s} {'overlap':>8s}")
     for family in FAMILIES:
         with tempfile.TemporaryDirectory() as folder:
             with quiet():
                 processor = write_small(family, Path(folder))
             grounder = load_grounder(folder, device="cpu", dtype="float32")
-            for way in WAYS:
-                rows = [differences(grounder, processor, read(path), way) for path in paths]
-                pixel, overlap, score = np.mean(rows, axis=0)
-                print(f"{family:16s} {way:14s} {pixel:7.2f} {overlap:8.3f} {score:8.4f}")
+            tables = [rows(grounder, processor, read(path)) for path in paths]
+            for way in tables[0]:
+                pixel, feature, score, overlap = np.mean([table[way] for table in tables], axis=0)
+                print(f"{family:16s} {way:18s} {pixel:7.2f} {feature:8.3f} {score:8.4f} {overlap:8.3f}")
 
 
 if __name__ == "__main__":

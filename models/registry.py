@@ -17,6 +17,8 @@ if TYPE_CHECKING:
 #: The names of transformers' families are the `model_type` of their `config.json`.
 FAMILIES: dict[str, tuple[str, str]] = {
     "fake": ("groundstream.models.fake", "FakeGrounder"),
+    "glip": ("groundstream.models.glip.grounder", "GlipGrounder"),
+    "nano": ("groundstream.models.nano.grounder", "NanoGrounder"),
     "grounding-dino": ("groundstream.models.hf.grounding_dino", "GroundingDino"),
     "mm-grounding-dino": ("groundstream.models.hf.mm_grounding_dino", "MMGroundingDino"),
     "omdet-turbo": ("groundstream.models.hf.omdet_turbo", "OmDetTurbo"),
@@ -45,6 +47,7 @@ class KnownModel:
 
 
 KNOWN: tuple[KnownModel, ...] = (
+    KnownModel("glip-nano", "nano", "small, ships with groundstream, made for CPUs", hub=False),
     KnownModel("fake", "fake", "blobs of colour, for tests", hub=False),
     KnownModel("IDEA-Research/grounding-dino-tiny", "grounding-dino", "Swin-T, 172 M parameters"),
     KnownModel("IDEA-Research/grounding-dino-base", "grounding-dino", "Swin-B, 233 M parameters"),

@@ -149,7 +149,9 @@ class SizeRule:
 
     Kinds: `stretch` resizes to exactly `height_px` x `width_px`; `fit` keeps the aspect ratio inside that
     size and pads the rest; `short_side` brings the short side to `height_px` unless the long side would
-    pass `width_px`, then pads both sides up to a multiple of `multiple_px`.
+    pass `width_px`, then pads both sides up to a multiple of `multiple_px`. With `whole_short_side` a
+    short side that was cut down is rounded before the long side follows from it, as GLIP does;
+    transformers' processors do not, which is a pixel or two at extreme aspect ratios.
     """
 
     kind: Literal["stretch", "fit", "short_side"]
@@ -157,6 +159,7 @@ class SizeRule:
     width_px: int
     multiple_px: int = 1
     pad_rgb: tuple[int, int, int] = (0, 0, 0)
+    whole_short_side: bool = False
 
     def plan(self, height_px: int, width_px: int) -> PicturePlan:
         """Return the plan for a frame of `height_px` x `width_px`.
@@ -186,6 +189,7 @@ class SizeRule:
         target: float = self.height_px
         if long / short * target > self.width_px:
             target = self.width_px * short / long
+            target = round(target) if self.whole_short_side else target
         fixed, other = max(1, round(target)), max(1, int(target * long / short))
         return (fixed, other) if height_px <= width_px else (other, fixed)
 

@@ -86,7 +86,7 @@ class CameraSource(Source):
             self._leave(connection)
             if self._closing.is_set():
                 break
-            if connection.finished or (failure.reason is Reason.ENDED and not self._options.reconnect):
+            if failure.reason is Reason.ENDED and (connection.finished or not self._options.reconnect):
                 self._tell("ended", None, f"{self._label}: ended", self._epoch)
                 break
             if not self._options.reconnect:
@@ -98,7 +98,13 @@ class CameraSource(Source):
     def _connect(self) -> Connection:
         self._wake.clear()
         connection = Connection(
-            self._camera, self, self.counters, self._line, self._log, on_end=self._wake.set
+            self._camera,
+            self,
+            self.counters,
+            self._line,
+            self._log,
+            on_end=self._wake.set,
+            resumes=self._epoch > 0,
         )
         self._current = connection
         connection.start()
@@ -108,6 +114,7 @@ class CameraSource(Source):
         """Wait until `connection` has ended, is overdue, or the source closes; return why."""
         while not self._closing.is_set():
             self._wake.wait(connection.next_check_s)
+            self._wake.clear()  # it may have been an older connection that ended at last
             if connection.ending is not None:
                 return connection.ending
             overdue = connection.overdue()

@@ -87,11 +87,13 @@ class Connection:
         line: Line,
         log: logging.Logger,
         on_end: Callable[[], None],
+        resumes: bool,
     ) -> None:
+        """Take what to read and for whom; `resumes` says that pictures came before this connection."""
         self.ending: SourceError | None = None
         self.finished = False
         self.frames = 0
-        self._camera, self._receiver = camera, receiver
+        self._camera, self._receiver, self._resumes = camera, receiver, resumes
         self._counters, self._line, self._log, self._on_end = counters, line, log, on_end
         self._patience = Patience(camera.floor_s, camera.patience_s)
         self._abandoned = threading.Event()
@@ -149,6 +151,10 @@ class Connection:
     def _read(self) -> None:
         with open_container(self._camera.address, self._receiver.warn) as container:
             stream = video_stream(container, mask(self._camera.uri), self._camera.address.threading)
+            self.finished = self._camera.may_finish and container.duration is not None
+            if self.finished and self._resumes:
+                # The live playlist that was followed is finished: what it holds now has been seen.
+                raise SourceError("the recording is complete", Reason.ENDED)
             pacer = self._pacer_for(container)
             with closing(self._pictures(container, stream)) as pictures:
                 for picture, time_s in pictures:
@@ -157,7 +163,6 @@ class Connection:
                     self.frames += 1
                     if not self._hand_over(picture, time_s, pacer):
                         return
-            self.finished = self._camera.may_finish and container.duration is not None
         raise SourceError("the end of the stream", Reason.ENDED)
 
     def _pacer_for(self, container: InputContainer) -> Pacer | None:

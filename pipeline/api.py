@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from os import PathLike
 from pathlib import Path
 from typing import Any
@@ -16,7 +16,7 @@ def open_pipeline(
     sources: str | PathLike[str] | Sequence[str | PathLike[str]],
     phrases: Iterable[str],
     *,
-    model: str = DEFAULT_MODEL,
+    model: str | Mapping[str, Any] = DEFAULT_MODEL,
     out: str | PathLike[str] | None = None,
     **settings: Any,
 ) -> Pipeline:
@@ -25,7 +25,7 @@ def open_pipeline(
     Args:
         sources: files, folders of images, URLs or webcams (`webcam:0`).
         phrases: what to look for, each in your own words.
-        model: a model's name or folder, as `groundstream models` lists them.
+        model: a model's name or folder, as `groundstream models` lists them, or all its keys as in YAML.
         out: folder for records and annotated video; nothing is written when None.
         settings: further keys of the configuration (`track`, `text_cache`, ...), as in YAML.
 
@@ -36,7 +36,7 @@ def open_pipeline(
     values: dict[str, Any] = {
         "streams": [{"source": str(source)} for source in several],
         "phrases": (phrases,) if isinstance(phrases, str) else tuple(phrases),
-        "model": {"name": model},
+        "model": {"name": model} if isinstance(model, str) else model,
     }
     if out is not None:
         values["output"] = {"dir": Path(out)}

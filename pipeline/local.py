@@ -12,7 +12,7 @@ from dataclasses import dataclass, field
 import numpy as np
 
 from groundstream.models.types import Prompt
-from groundstream.operators.batcher import Batcher
+from groundstream.operators.batcher import Batcher, BatcherCounters
 from groundstream.operators.errors import ConfigError, GroundstreamError
 from groundstream.operators.frames import FrameResult
 from groundstream.operators.sinks import SinkWorker
@@ -153,6 +153,11 @@ class Pipeline:
             if stream.worker is not None:
                 _warn_unknown(stream.id, stream.worker.set_prompt(prompt))
                 log.info("stream %s: asked from now on: %s", stream.id, ", ".join(prompt.phrases))
+
+    @property
+    def detector_counters(self) -> BatcherCounters | None:
+        """What the detector did so far; None before it is loaded."""
+        return self._detector.counters if self._detector else None
 
     def stop(self) -> None:
         """End every stream soon; frames that are with the detector are still answered. Safe from anywhere."""

@@ -58,9 +58,7 @@ class GlipGrounder(Grounder):
         fingerprint = hashlib.sha256(identity.encode()).hexdigest()[:16]
         self.info = ModelInfo(name, "glip", revision[:12], fingerprint, "prompt")
         self.preset = Preset(score=0.5, floor=0.2, overlap_iou=0.6)
-        short = size_px or SHORT_SIDE_PX
-        longest = round(LONG_SIDE_PX * short / SHORT_SIDE_PX)
-        self.size_rule = SizeRule("short_side", short, longest, multiple_px=32)
+        self.size_rule = size_rule(size_px or SHORT_SIDE_PX)
 
     @classmethod
     def from_name(
@@ -144,6 +142,12 @@ class GlipGrounder(Grounder):
             found = find_boxes(out, row, text.spans, (content[0], content[1]), floor)
             answers.append(to_raw(found, len(text.phrases)))
         return answers
+
+
+def size_rule(short_px: int) -> SizeRule:
+    """Return GLIP's rule for a short side of `short_px`; the long side is limited as 1333 is to 800."""
+    longest = round(LONG_SIDE_PX * short_px / SHORT_SIDE_PX)
+    return SizeRule("short_side", short_px, longest, multiple_px=32, whole_short_side=True)
 
 
 def token_mask(lengths: Sequence[int], width: int) -> Tensor:

@@ -274,7 +274,7 @@ def test_close_ends_a_waiting_iteration_from_another_thread(clip: ClipMaker) -> 
 def test_a_source_that_is_never_read_holds_no_thread(clip: ClipMaker) -> None:
     before = threading.active_count()
     source = opened(clip())
-    assert threading.active_count() == before
+    assert threading.active_count() <= before  # those of earlier tests may still be ending
     source.close()
     assert list(source) == []
 

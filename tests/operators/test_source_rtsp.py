@@ -124,6 +124,22 @@ def test_a_camera_that_hangs_is_given_up_and_comes_back(serve: ServerMaker) -> N
         assert camera.source.counters.stalls >= 1
 
 
+def test_the_end_of_a_connection_that_was_given_up_disturbs_nothing(serve: ServerMaker) -> None:
+    server = serve()
+    with Watcher(server.url, patience_s=1.0) as camera:
+        camera.wait_for_frames(3)
+        server.pause()
+        camera.wait_for_state("reconnecting", Reason.STALLED)
+        server.resume()
+        camera.wait_for_frames(3, epoch=2)
+        camera.wait_until(lambda: hanging() == 1)
+        used_s = time.process_time()
+        time.sleep(0.5)
+        assert time.process_time() - used_s < 0.25, "somebody waits in a busy loop"
+    assert [f.seq for f in camera.frames] == sorted({f.seq for f in camera.frames})
+    assert [f.epoch for f in camera.frames] == sorted(f.epoch for f in camera.frames)
+
+
 def test_close_is_prompt_while_a_read_hangs(serve: ServerMaker) -> None:
     server = serve()
     camera = Watcher(server.url, patience_s=1.0)
@@ -193,6 +209,7 @@ def test_an_encrypted_camera(serve: ServerMaker, tmp_path: Path) -> None:
     with Watcher(server.url.replace("rtsps:", "rtsp:"), reconnect=False, patience_s=2.0) as camera:
         camera.wait_until(lambda: camera.ended)
     assert camera.error is not None
+    assert camera.error.reason in (Reason.INVALID, Reason.TIMEOUT)
 
 
 def test_an_unknown_path(serve: ServerMaker) -> None:
