@@ -17,6 +17,7 @@ from pathlib import Path
 import av
 import numpy as np
 import psutil
+
 from groundstream.pipeline.api import open_pipeline
 
 COLOURS = {"red": (230, 25, 25), "white": (255, 255, 255), "blue": (25, 60, 230), "yellow": (240, 220, 25)}
@@ -84,7 +85,8 @@ def main() -> None:
         late = np.array(memory[len(memory) // 10 :])
         slope = np.polyfit(np.arange(len(late)) / 10, late, 1)[0]
         print(
-            f"memory over {count} frames: {late[0]:.0f} -> {late[-1]:.0f} MB, {slope:+.3f} MB per 1,000 frames"
+            f"memory over {count} frames: {late[0]:.0f} -> {late[-1]:.0f} MB, "
+            f"{slope:+.3f} MB per 1,000 frames"
         )
 
 

@@ -114,8 +114,11 @@ def colour_of(phrase: str) -> tuple[int, int, int]:
 def _blobs(picture: NDArray[np.uint8], colours: NDArray[np.float32], floor: float) -> RawDetections:
     boxes: list[tuple[float, float, float, float]] = []
     rows: list[NDArray[np.float32]] = []
+    pixels = picture.astype(np.float32)
+    squares = np.einsum("hwc,hwc->hw", pixels, pixels)
     for column, colour in enumerate(colours):
-        for box, score in _blobs_of(picture, colour):
+        distance = squares - 2 * (pixels @ colour) + colour @ colour  # (H, W) squared RGB distance
+        for box, score in _blobs_in(distance):
             row = np.zeros(len(colours), np.float32)
             row[column] = score
             boxes.append(box)
@@ -129,11 +132,7 @@ def _blobs(picture: NDArray[np.uint8], colours: NDArray[np.float32], floor: floa
     return RawDetections(np.array(boxes, np.float32)[order], table[order])
 
 
-def _blobs_of(
-    picture: NDArray[np.uint8], colour: NDArray[np.float32]
-) -> list[tuple[tuple[float, float, float, float], float]]:
-    difference = picture.astype(np.int32) - colour.astype(np.int32)
-    distance = np.einsum("hwc,hwc->hw", difference, difference)  # (H, W) squared RGB distance
+def _blobs_in(distance: NDArray[np.float32]) -> list[tuple[tuple[float, float, float, float], float]]:
     labels, _ = ndimage.label(distance < NEAR**2)
     found = []
     for number, place in enumerate(ndimage.find_objects(labels), start=1):

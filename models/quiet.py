@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -14,8 +15,10 @@ def quiet() -> Iterator[None]:
     from transformers.utils import logging as library
 
     log: Any = library  # its switches for progress bars, which are the hub's as well, have no types
-    level, bars = log.get_verbosity(), log.is_progress_bar_enabled()
+    hub = logging.getLogger("huggingface_hub")
+    level, hub_level, bars = log.get_verbosity(), hub.level, log.is_progress_bar_enabled()
     log.set_verbosity(log.ERROR)
+    hub.setLevel(logging.ERROR)
     log.disable_progress_bar()
     try:
         with warnings.catch_warnings():
@@ -23,5 +26,6 @@ def quiet() -> Iterator[None]:
             yield
     finally:
         log.set_verbosity(level)
+        hub.setLevel(hub_level)
         if bars:
             log.enable_progress_bar()

@@ -36,7 +36,7 @@ class KnownModel:
         family: key of `FAMILIES`.
         about: what it is, in a few words.
         licence: SPDX name of the weights' licence.
-        hub: whether its files come from the hub; else they need no download.
+        hub: whether its files come from elsewhere; else they need no download.
     """
 
     name: str
@@ -49,6 +49,11 @@ class KnownModel:
 KNOWN: tuple[KnownModel, ...] = (
     KnownModel("glip-nano", "nano", "small, ships with groundstream, made for CPUs", hub=False),
     KnownModel("fake", "fake", "blobs of colour, for tests", hub=False),
+    KnownModel("glip-t", "glip", "Swin-T, 232 M parameters; Objects365, GoldG, captions", "MIT"),
+    KnownModel("glip-l", "glip", "Swin-L, 430 M parameters", "MIT"),
+    KnownModel("glip-t-a", "glip", "Swin-T without fusion; Objects365", "MIT"),
+    KnownModel("glip-t-b", "glip", "Swin-T; Objects365", "MIT"),
+    KnownModel("glip-t-c", "glip", "Swin-T; Objects365, GoldG", "MIT"),
     KnownModel("IDEA-Research/grounding-dino-tiny", "grounding-dino", "Swin-T, 172 M parameters"),
     KnownModel("IDEA-Research/grounding-dino-base", "grounding-dino", "Swin-B, 233 M parameters"),
     KnownModel(
@@ -74,7 +79,7 @@ class ModelRow:
         family: key of `FAMILIES`.
         about: what it is, in a few words.
         licence: SPDX name of the weights' licence.
-        where: "built in", the folder of the files in the hub's cache, or empty when they must be fetched.
+        where: "built in", the place of its files in a cache, or empty when they must be fetched.
     """
 
     name: str
@@ -86,10 +91,13 @@ class ModelRow:
 
 def list_models() -> list[ModelRow]:
     """Return every known model and where it is on this machine; imports no torch."""
+    from groundstream.models.glip.hub import cached_model
     from groundstream.models.weights import cached_folder
 
     def where(model: KnownModel) -> str:
-        return str(cached_folder(model.name) or "") if model.hub else "built in"
+        if not model.hub:
+            return "built in"
+        return str((cached_model if model.family == "glip" else cached_folder)(model.name) or "")
 
     return [ModelRow(m.name, m.family, m.about, m.licence, where(m)) for m in KNOWN]
 
@@ -123,6 +131,8 @@ def find_family(name: str) -> str:
     known = {model.name: model.family for model in KNOWN}
     if name in known:
         return known[name]
+    if name.endswith((".pth", ".safetensors")):
+        return "glip"
     if "/" not in name and not Path(name).expanduser().exists():
         raise ModelError(f"unknown model '{name}'{_closest(name, known)}; `groundstream models` lists them")
     from groundstream.models.weights import find_folder, read_json

@@ -115,7 +115,8 @@ class Batcher:
             return batch
 
     def _detect(self, batch: list[Request]) -> list[RawDetections]:
-        pixels = torch.from_numpy(np.stack([request.picture.pixels for request in batch]))
+        pictures = [request.picture.pixels for request in batch]
+        pixels = torch.from_numpy(np.stack(pictures) if len(batch) > 1 else pictures[0][None])
         content = torch.tensor([request.picture.plan.content_px for request in batch])
         queries = [self._encode(request.prompt) for request in batch]
         answers = self._grounder.detect(pixels, content, queries)

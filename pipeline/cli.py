@@ -45,6 +45,9 @@ def run(
     phrases: Annotated[
         Path | None, typer.Option("--phrases", metavar="FILE", help="A file with one phrase per line.")
     ] = None,
+    sentence: Annotated[
+        str | None, typer.Option(metavar="TEXT", help="Look for the things that a sentence names.")
+    ] = None,
     config: Annotated[
         Path | None, typer.Option("-c", "--config", metavar="FILE", help="YAML file; flags win over it.")
     ] = None,
@@ -122,6 +125,7 @@ def run(
         model=_given(name=model, device=device, dtype=dtype, size_px=size, max_batch=batch),
         track=_given(tracker=tracker, score=score, lost_s=lost),
         output=_given(dir=out, records=records, video=video, overwrite=overwrite, sinks=sink),
+        sentence=sentence,
         text_cache=text_cache,
         control=control,
     )
@@ -143,12 +147,28 @@ def demo(
     raise typer.Exit(_guard(lambda: demo_command(out)))
 
 
-@app.command()
-def models() -> None:
+models_app = typer.Typer(help="List the models that can be named, and which of them are on this machine.")
+app.add_typer(models_app, name="models")
+
+
+@models_app.callback(invoke_without_command=True)
+def models(context: typer.Context) -> None:
     """List the models that can be named, and which of them are on this machine."""
     from groundstream.pipeline.command_info import print_models
 
-    _guard(print_models)
+    if context.invoked_subcommand is None:
+        _guard(print_models)
+
+
+@models_app.command()
+def convert(
+    source: Annotated[Path, typer.Argument(metavar="FILE", help="An official GLIP checkpoint (.pth).")],
+    out: Annotated[Path, typer.Argument(metavar="OUT", help="A .safetensors file, or a folder.")],
+) -> None:
+    """Convert an official GLIP checkpoint to a file that `--model` takes."""
+    from groundstream.pipeline.command_info import print_conversion
+
+    _guard(lambda: print_conversion(source, out))
 
 
 @app.command()

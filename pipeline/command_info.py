@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import os
 import platform
+import shutil
+import subprocess
 import sys
 from collections.abc import Iterator
 from pathlib import Path
@@ -23,6 +25,25 @@ def print_models() -> None:
     for row in list_models():
         table.add_row(row.name, row.family, row.where or "no", row.licence, row.about)
     _console().print(table)
+
+
+def print_conversion(source: Path, out: Path) -> None:
+    """Convert a GLIP checkpoint and say what was written and what was left out.
+
+    Raises:
+        ModelError: the file is no checkpoint that is known.
+    """
+    from groundstream.models.glip.convert import convert_checkpoint
+
+    report = convert_checkpoint(source, out)
+    console = _console()
+    console.print(
+        f"{report.target}: {report.tensors} tensors, {report.parameters:,} parameters, "
+        f"fingerprint {report.fingerprint[:12]}",
+        highlight=False,
+    )
+    if report.dropped:
+        console.print(f"left out, as inference does not use it: {', '.join(report.dropped)}", highlight=False)
 
 
 def print_check(path: Path) -> None:
@@ -62,6 +83,7 @@ def _findings(redis_url: str | None) -> Iterator[tuple[str, str]]:
     yield from _torch()
     yield from _av()
     yield "redis", _redis(redis_url)
+    yield "servers for the tests", _test_servers()
     yield from _weights()
 
 
@@ -104,6 +126,21 @@ def _redis(url: str | None) -> str:
     except (redis.RedisError, OSError, ValueError) as error:
         return f"{mask(address)}: not reachable ({mask(str(error))})"
     return f"{mask(address)}: version {version}"
+
+
+def _test_servers() -> str:
+    """Say which of the servers that `make test` talks to are installed."""
+    found = {"redis-server": shutil.which("redis-server") is not None, "gst-rtsp-server": _has_gst()}
+    return ", ".join(f"{name} {'is here' if here else 'is missing'}" for name, here in found.items())
+
+
+def _has_gst() -> bool:
+    check = "import gi; gi.require_version('GstRtspServer', '1.0')"
+    try:
+        done = subprocess.run(["/usr/bin/python3", "-c", check], capture_output=True, timeout=10)  # noqa: S603
+    except (OSError, subprocess.TimeoutExpired):
+        return False
+    return done.returncode == 0
 
 
 def _weights() -> Iterator[tuple[str, str]]:

@@ -11,11 +11,12 @@ from typing import Annotated, Any, Literal
 import yaml
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
 
+from groundstream.models.phrase_grammar import noun_phrases
 from groundstream.models.types import Prompt
 from groundstream.operators.errors import ConfigError
 from groundstream.operators.urls import mask, stream_id_for
 
-DEFAULT_MODEL = "fake"
+DEFAULT_MODEL = "glip-nano"
 RECORDS_NAME = "detections.jsonl"
 VIDEO_NAME = "annotated.mp4"
 
@@ -90,6 +91,7 @@ class RunConfig(_Strict):
 
     streams: Annotated[tuple[StreamConfig, ...], Field(min_length=1)]
     phrases: tuple[str, ...] = ()
+    sentence: str | None = None
     model: ModelConfig = ModelConfig()
     track: TrackConfig = TrackConfig()
     output: OutputConfig = OutputConfig()
@@ -112,12 +114,17 @@ class RunConfig(_Strict):
         return self
 
     def prompt_for(self, stream: StreamConfig) -> Prompt:
-        """Return the stream's own phrases, else those of the run.
+        """Return the stream's own phrases, else those of the run, else the noun phrases of its sentence.
 
         Raises:
             ValueError: there are none, or one is empty.
         """
-        return Prompt.of(stream.phrases or self.phrases)
+        if stream.phrases or self.phrases or self.sentence is None:
+            return Prompt.of(stream.phrases or self.phrases)
+        found = noun_phrases(self.sentence)
+        if not found:
+            raise ValueError(f"no thing is named in {self.sentence!r}; say it as phrases")
+        return Prompt.of(found, self.sentence)
 
 
 def distinct_ids(streams: Sequence[StreamConfig]) -> list[str]:

@@ -46,11 +46,12 @@ class PhraseFile:
             if seen == self._seen:
                 return
             prompt = read_phrases(self._path)
+            self._seen = seen  # a prompt that is refused is not tried again before the next change
+            self._on_change(prompt)
         except (OSError, ValueError) as error:
-            self._say(f"the phrases of {self._path} stay as they are: {error}")
-            return
-        self._seen, self._said = seen, ""
-        self._on_change(prompt)
+            self._say(f"the phrases of {self._path} are not taken: {error}")
+        else:
+            self._said = ""
 
     def _say(self, sentence: str) -> None:
         if sentence != self._said:

@@ -173,7 +173,9 @@ class Pipeline:
         if self._detector is not None:
             self._detector.close()
         if self._cache is not None:
+            log.info("text cache: %s", self._cache.counters)
             self._cache.close()
+            self._cache = None
 
     def __enter__(self) -> Pipeline:
         return self

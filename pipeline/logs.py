@@ -26,7 +26,7 @@ def set_up_logging(level: str = "warning", log_format: LogFormat = "text") -> No
     number = logging.getLevelNamesMapping().get(level.upper())
     if number is None:
         raise ValueError(f"expected a log level of debug, info, warning, error, but got {level!r}")
-    handler = logging.StreamHandler(sys.stderr)
+    handler = _ToStandardError()
     handler.setFormatter(_JsonFormatter() if log_format == "json" else _TextFormatter())
     ours = logging.getLogger("groundstream")
     ours.handlers[:] = [handler]
@@ -43,6 +43,13 @@ def hush_libraries() -> None:
     warnings.filterwarnings("ignore")
     for name in _CHATTY:
         logging.getLogger(name).setLevel(logging.ERROR)
+
+
+class _ToStandardError(logging.Handler):
+    """Writes to what standard error is at the moment: a progress display redirects it to stay whole."""
+
+    def emit(self, record: logging.LogRecord) -> None:
+        print(self.format(record), file=sys.stderr, flush=True)
 
 
 class _TextFormatter(logging.Formatter):

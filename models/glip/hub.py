@@ -50,11 +50,11 @@ def fetch(repository: str, file_name: str) -> Path:
     Raises:
         ModelError: it cannot be had.
     """
-    from huggingface_hub import constants, hf_hub_download
+    from huggingface_hub import constants, snapshot_download
 
     try:
-        with quiet():
-            return Path(hf_hub_download(repository, file_name))
+        with quiet():  # not hf_hub_download: without a network it tries for half a minute
+            return Path(snapshot_download(repository, allow_patterns=[file_name])) / file_name
     except Exception as error:  # the hub's client raises its own, the transport's and the disk's errors
         raise ModelError(
             f"{file_name} of '{repository}' cannot be had ({type(error).__name__}): it is not in "

@@ -30,6 +30,7 @@ class TransformersGrounder(Grounder):
     family: ClassVar[str]
     #: the class of transformers that the checkpoint is read into.
     model_class: ClassVar[Any]
+    tokenizer_class: ClassVar[Any]
     text_scope: ClassVar[Literal["phrase", "prompt"]]
     #: changes when the way from phrase to tokens changes, so that old cache entries are not used.
     template: ClassVar[str]
@@ -38,7 +39,7 @@ class TransformersGrounder(Grounder):
         self, checkpoint: Checkpoint, device: torch.device, dtype: torch.dtype, size_rule: SizeRule
     ) -> None:
         self.device, self.dtype, self.size_rule = device, dtype, size_rule
-        self.tokenizer = load_tokenizer(checkpoint)
+        self.tokenizer = load_tokenizer(self.tokenizer_class, checkpoint)
         self.pixel_rule = self.read_pixel_rule(checkpoint)
         self.info = ModelInfo(
             name=checkpoint.name,

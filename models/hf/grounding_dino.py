@@ -11,7 +11,7 @@ from typing import Any, ClassVar
 
 import torch
 from torch import Tensor
-from transformers import GroundingDinoForObjectDetection
+from transformers import BertTokenizer, GroundingDinoForObjectDetection
 
 from groundstream.models.errors import ModelError
 from groundstream.models.hf.blocks import (
@@ -53,6 +53,7 @@ class GroundingDino(TransformersGrounder):
     template = "blocks-1: [CLS] phrase . [SEP]"
     preset = Preset(score=0.3, floor=0.2, overlap_iou=0.7)
     model_class: ClassVar[Any] = GroundingDinoForObjectDetection
+    tokenizer_class = BertTokenizer
 
     @classmethod
     def read_size_rule(cls, checkpoint: Checkpoint, size_px: int | None) -> SizeRule:

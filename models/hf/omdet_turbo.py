@@ -13,7 +13,7 @@ from typing import Any
 import torch
 import torch.nn.functional as F
 from torch import Tensor
-from transformers import OmDetTurboForObjectDetection
+from transformers import CLIPTokenizer, OmDetTurboForObjectDetection
 
 from groundstream.models.hf.deformable import DeformableAttention, Sizes
 from groundstream.models.hf.geometry import box_proposals
@@ -28,6 +28,7 @@ from groundstream.models.hf.grounder import (
 )
 from groundstream.models.hf.layers import feed_forward, multihead
 from groundstream.models.hf.loading import load_model
+from groundstream.models.hf.omdet_timm import convert, read_timm_weights, shift_before_padding
 from groundstream.models.postprocess import best_rows, corners, suppress_per_phrase, to_raw
 from groundstream.models.types import ImageFeatures, Preset, Prompt, RawDetections, SizeRule, TextFeatures
 from groundstream.models.weights import Checkpoint
@@ -48,6 +49,7 @@ class OmDetTurbo(TransformersGrounder):
 
     family = "omdet-turbo"
     model_class = OmDetTurboForObjectDetection
+    tokenizer_class = CLIPTokenizer
     text_scope = "prompt"
     template = "omdet-1: Detect phrase, phrase."
     preset = Preset(score=0.3, floor=0.2, overlap_iou=OVERLAP_IOU)
@@ -59,7 +61,11 @@ class OmDetTurbo(TransformersGrounder):
 
     def load(self, checkpoint: Checkpoint) -> None:
         """Place what makes boxes, scores and text in float32, the rest in `dtype`."""
-        self.model = load_model(self.model_class, checkpoint).to(self.device)
+        timm = read_timm_weights(checkpoint)
+        config, weights = convert(checkpoint, timm) if timm is not None else (None, None)
+        self.model = load_model(self.model_class, checkpoint, config, weights).to(self.device)
+        if timm is not None:
+            shift_before_padding(self.model.vision_backbone)
         self.max_tokens = int(self.model.config.text_config.max_position_embeddings)
         decoder = self.model.decoder
         for part in (

@@ -12,7 +12,7 @@ from typing import Any, ClassVar, Literal
 import torch
 import torch.nn.functional as F
 from torch import Tensor
-from transformers import Owlv2ForObjectDetection, OwlViTForObjectDetection
+from transformers import CLIPTokenizer, Owlv2ForObjectDetection, OwlViTForObjectDetection
 
 from groundstream.models.hf.grounder import (
     TransformersGrounder,
@@ -48,6 +48,7 @@ class OwlViT(TransformersGrounder):
     template = "owl-1: the phrase itself"
     preset = Preset(score=0.1, floor=0.05, overlap_iou=0.5)
     model_class: ClassVar[Any] = OwlViTForObjectDetection
+    tokenizer_class = CLIPTokenizer
     size_kind: ClassVar[Literal["stretch", "fit"]] = "stretch"
     default_px: ClassVar[int] = 768
 

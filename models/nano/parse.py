@@ -100,13 +100,19 @@ def parse(phrase: str) -> ParsedPhrase:
         if word == "of" and number and words[number - 1] in MEASURES | {m + "s" for m in MEASURES}:
             start = number + 1
     words = words[start:]
-    end = next((n for n, word in enumerate(words) if word in CUTS and _is_cut(words[:n])), len(words))
+    end = next((n for n in range(len(words)) if _ends_noun(words, n) and _is_cut(words[:n])), len(words))
     noun_phrase = [word for word in words[:end] if word not in FILLERS] or words[:end]
     colours, size, kept = _attributes(noun_phrase)
     if end < len(words) and words[end] in WEARING:
         colours |= {word for word in words[end : end + 3] if word in COLOUR_WORDS}
     allowed = {basic for word in colours for basic in COLOUR_WORDS[word]}
     return ParsedPhrase(tuple(kept), tuple(float(name in allowed) for name in COLOURS), size)
+
+
+def _ends_noun(words: list[str], place: int) -> bool:
+    """Whether the word at `place` can follow a noun phrase: a preposition, or "leaning" in "leaning on"."""
+    following = words[place + 1] if place + 1 < len(words) else ""
+    return words[place] in CUTS or (words[place].endswith("ing") and following in CUTS - {"of"})
 
 
 def _is_cut(before: list[str]) -> bool:

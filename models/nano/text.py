@@ -1,9 +1,10 @@
 """The text encoder: from a phrase to the classifier rows of the things it may mean.
 
-Words are bags of hashed character n-grams, so no vocabulary is stored and no word is unknown; a phrase is
-its head noun, the mean of the words before it, and its whole spelling. A small network maps these to a gate
-per classifier (the 80 of the backbone): "puppy" opens one, "vehicle" eight, "helmet" none. Each open gate
-gives one row of classifier weights; a phrase scores what its best row scores.
+Words are bags of hashed character n-grams, so no vocabulary is stored and no word is unknown. A small network
+maps a noun to a gate per classifier (the 80 of the backbone): "puppy" opens one, "vehicle" eight, "helmet"
+none. A phrase means what its head noun means, unless the network knows it, or its end, for a compound that
+means something else: "old dog" is a dog, "hot dog" and "fire engine" are not. Each open gate gives one row of
+classifier weights; a phrase scores what its best row scores.
 """
 
 from __future__ import annotations
@@ -11,6 +12,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from functools import lru_cache
 
+import numpy as np
 import torch
 from torch import Tensor, nn
 
@@ -24,7 +26,8 @@ LEVEL_WIDTH = NanoConfig().neck_channels + 1
 CLASSIFIER_WIDTH = len(NanoConfig().strides_px) * LEVEL_WIDTH
 ROW_WIDTH = CLASSIFIER_WIDTH + len(COLOURS) + 1
 MOST_PIECES = 40
-MOST_MODIFIERS = 4
+#: words of the longest compound.
+MOST_WORDS = 3
 
 
 class TextEncoder(nn.Module):
@@ -45,7 +48,7 @@ class TextEncoder(nn.Module):
             nn.GELU(),
             nn.Linear(hidden, hidden),
             nn.GELU(),
-            nn.Linear(hidden, len(COCO_NAMES)),
+            nn.Linear(hidden, len(COCO_NAMES) + 1),
         )
 
     @classmethod
@@ -62,12 +65,12 @@ class TextEncoder(nn.Module):
         return encoder.eval().requires_grad_(False)
 
     def forward(self, heads: Tensor, modifiers: Tensor, wholes: Tensor) -> Tensor:
-        """Return (B, 80) gate logits.
+        """Return (B, 81) logits: the gates, and whether these words are a compound of their own meaning.
 
         Args:
             heads: (B, 40) int64 pieces of the head noun, 0 where there are fewer.
-            modifiers: (B, 4, 40) int64 pieces of the words before it.
-            wholes: (B, 2) int64 pieces of the whole phrase.
+            modifiers: (B, 2, 40) int64 pieces of the words before it.
+            wholes: (B, 2) int64 pieces of all words together.
         """
         batch, most, length = modifiers.shape
         words = self.pieces(modifiers.reshape(batch * most, length)).view(batch, most, -1)
@@ -79,10 +82,18 @@ class TextEncoder(nn.Module):
     @torch.inference_mode()
     def gates(self, phrases: Sequence[str]) -> Tensor:
         """Return (P, 80) how far each classifier answers to each phrase, 0..1; 0 where there is no noun."""
-        parsed = [parse(phrase).words for phrase in phrases]
-        heads, modifiers, wholes = pieces_of(parsed, self.buckets)
-        named = torch.tensor([bool(words) for words in parsed])
-        gates: Tensor = self(heads, modifiers, wholes).sigmoid() * named[:, None]
+        return self.gates_of([parse(phrase).words for phrase in phrases])
+
+    @torch.inference_mode()
+    def gates_of(self, parsed: Sequence[Sequence[str]]) -> Tensor:
+        """Return (P, 80) gates for phrases taken apart: modifiers and, last, the head noun."""
+        answer = self(*pieces_of([words[-1:] for words in parsed], self.buckets))[:, :-1]
+        for length in range(2, MOST_WORDS + 1):
+            logits = self(*pieces_of([words[-length:] for words in parsed], self.buckets))
+            compound = logits[:, -1] > 0
+            compound &= torch.tensor([len(words) >= length for words in parsed])
+            answer = torch.where(compound[:, None], logits[:, :-1], answer)
+        gates: Tensor = answer.sigmoid() * torch.tensor([[bool(words)] for words in parsed])
         return gates
 
     @torch.inference_mode()
@@ -123,28 +134,30 @@ def phrase_attributes(attributes: Tensor, spans: Sequence[tuple[int, int]]) -> T
 
 
 def pieces_of(phrases: Sequence[Sequence[str]], buckets: int) -> tuple[Tensor, Tensor, Tensor]:
-    """Return (B, 40) pieces of heads, (B, 4, 40) of modifiers, (B, 2) of whole phrases, for `forward`.
+    """Return (B, 40) pieces of heads, (B, 2, 40) of modifiers, (B, 2) of all words, for `forward`.
 
-    Of more than four modifiers the last ones count, those nearest to the head.
+    Only the last three words count, those nearest to the head.
     """
-    words = torch.zeros(len(phrases), MOST_MODIFIERS + 1, MOST_PIECES, dtype=torch.int64)
-    wholes = torch.zeros(len(phrases), 2, dtype=torch.int64)
+    words = np.zeros((len(phrases), MOST_WORDS, MOST_PIECES), np.int64)
+    wholes = np.zeros((len(phrases), 2), np.int64)
     for row, phrase in enumerate(phrases):
-        for place, word in enumerate(reversed(phrase[-1 - MOST_MODIFIERS :])):
-            words[row, place] = word_pieces(word, buckets)
+        for place, word in enumerate(reversed(phrase[-MOST_WORDS:])):
+            pieces = word_pieces(word, buckets)
+            words[row, place, : len(pieces)] = pieces
         if phrase:
-            wholes[row] = torch.tensor([_bucket(f"{mark}{' '.join(phrase)}", buckets) for mark in "#="])
-    return words[:, 0], words[:, 1:], wholes
+            whole = " ".join(phrase[-MOST_WORDS:])
+            wholes[row] = [_bucket(f"{mark}{whole}", buckets) for mark in "#="]
+    heads, modifiers = torch.from_numpy(words[:, 0]), torch.from_numpy(words[:, 1:])
+    return heads, modifiers, torch.from_numpy(wholes)
 
 
-@lru_cache(maxsize=2**18)
-def word_pieces(word: str, buckets: int) -> Tensor:
-    """Return the (40,) buckets of `word`: itself twice, its n-grams of 3 to 5 with marked ends, zeros."""
+@lru_cache(maxsize=2**16)
+def word_pieces(word: str, buckets: int) -> tuple[int, ...]:
+    """Return at most 40 buckets of `word`: itself twice, its n-grams of 3 to 5 with marked ends."""
     marked = f"<{word}>"
     grams = {marked[i : i + n] for n in (3, 4, 5) for i in range(len(marked) - n + 1)}
     names = (f"@{word}", f"!{word}", *sorted(grams))
-    pieces = [_bucket(name, buckets) for name in names[:MOST_PIECES]]
-    return torch.tensor(pieces + [0] * (MOST_PIECES - len(pieces)))
+    return tuple(_bucket(name, buckets) for name in names[:MOST_PIECES])
 
 
 def _bucket(text: str, buckets: int) -> int:

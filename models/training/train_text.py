@@ -18,8 +18,9 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from groundstream.models.nano.store import SHIPPED, read_tensors, write_tensors
-from groundstream.models.nano.text import TextEncoder, pieces_of
+from groundstream.models.nano.text import MOST_WORDS, TextEncoder, pieces_of
 from groundstream.models.training.lexicon import (
+    NO_CLASS,
     Meaning,
     Words,
     hand_written,
@@ -38,7 +39,7 @@ class TextRecipe:
         steps, batch: how much it sees.
         rate: highest learning rate; it rises for the first 2 % of the steps and falls as a cosine.
         shares: parts of a batch from hand-written words, other words of the classes, and words of none.
-        modified: part of the samples that get random words before them.
+        modified: part of the samples that get random words before them, and so are no compounds.
         misspelt: part of the samples with a spelling mistake in their head noun.
     """
 
@@ -49,7 +50,7 @@ class TextRecipe:
     batch: int = 1024
     rate: float = 4e-3
     shares: tuple[float, float, float] = (0.35, 0.3, 0.35)
-    modified: float = 0.5
+    modified: float = 0.4
     misspelt: float = 0.08
     seed: int = 0
 
@@ -73,23 +74,31 @@ class Samples:
         single = [[words[0] for words in group if len(words) == 1] for group in self._groups]
         self._modifiers = [pool for pool in (single[0], [*single[1], *single[2]]) if pool]
 
-    def batch(self) -> tuple[tuple[Tensor, Tensor, Tensor], Tensor]:
-        """Return one batch of pieces and (B, 80) gates."""
+    def batch(self) -> tuple[tuple[Tensor, Tensor, Tensor], Tensor, Tensor]:
+        """Return one batch of pieces, (B, 81) targets and (B, 81) how much each target counts."""
         counts = self._random.multinomial(self._recipe.batch, self._recipe.shares)
-        phrases, meanings = [], []
+        phrases, targets, weights = [], [], []
         for group, count in zip(self._groups, counts, strict=True):
             for number in self._random.integers(0, max(1, len(group)), count if group else 0):
-                phrases.append(self._vary(group[number]))
-                meanings.append(self._lexicon.get(phrases[-1], self._lexicon[group[number]]))
-        return pieces_of(phrases, self._recipe.buckets), torch.tensor(meanings)
+                words = self._vary(group[number])
+                compound = len(words) > 1 and is_compound(words, self._lexicon)
+                meaning = self._lexicon.get(words, self._lexicon[group[number]])
+                phrases.append(words)
+                targets.append((*meaning, float(compound)))
+                # The gates of words that are no compound are never asked for: their head's count.
+                weights.append(
+                    (float(compound or len(words) == 1),) * len(meaning) + (float(len(words) > 1),)
+                )
+        return pieces_of(phrases, self._recipe.buckets), torch.tensor(targets), torch.tensor(weights)
 
     def _vary(self, words: Words) -> Words:
-        if self._random.random() < self._recipe.misspelt and len(words[-1]) > 5:
-            words = (*words[:-1], self._misspell(words[-1]))
+        words = words[-MOST_WORDS:]
+        if len(words) == 1 and self._random.random() < self._recipe.misspelt and len(words[0]) > 5:
+            return (self._misspell(words[0]),)
         if self._random.random() < self._recipe.modified:
             count = 1 + (self._random.random() < 0.3)
             words = (*(self._modifier() for _ in range(count)), *words)
-        return words
+        return words[-MOST_WORDS:]
 
     def _modifier(self) -> str:
         pool = self._modifiers[int(self._random.integers(0, len(self._modifiers)))]
@@ -116,8 +125,9 @@ def train(lexicon: Mapping[Words, Meaning], familiar: set[Words], recipe: TextRe
     schedule = torch.optim.lr_scheduler.OneCycleLR(optimizer, recipe.rate, recipe.steps, pct_start=0.02)
     started, mean = time.monotonic(), 0.0
     for step in range(1, recipe.steps + 1):
-        pieces, gates = samples.batch()
-        loss = F.binary_cross_entropy_with_logits(encoder(*pieces), gates, reduction="sum") / len(gates)
+        pieces, targets, weights = samples.batch()
+        logits = encoder(*pieces)
+        loss = F.binary_cross_entropy_with_logits(logits, targets, weights, reduction="sum") / len(targets)
         optimizer.zero_grad()
         torch.autograd.backward(loss)
         optimizer.step()
@@ -128,13 +138,17 @@ def train(lexicon: Mapping[Words, Meaning], familiar: set[Words], recipe: TextRe
     return encoder.eval()
 
 
+def is_compound(words: Words, lexicon: Mapping[Words, Meaning]) -> bool:
+    """Whether `words` mean something else than their head noun."""
+    return words in lexicon and lexicon[words] != lexicon.get(words[-1:], NO_CLASS)
+
+
 def accuracy(encoder: TextEncoder, entries: Sequence[Words], lexicon: Mapping[Words, Meaning]) -> float:
     """Return the part of `entries` of which every gate falls on the right side of one half."""
     right = 0
     for start in range(0, len(entries), 4096):
         part = entries[start : start + 4096]
-        with torch.inference_mode():
-            given = encoder(*pieces_of(part, encoder.buckets)) > 0
+        given = encoder.gates_of(part) > 0.5
         wanted = torch.tensor([lexicon[words] for words in part]) > 0.5
         right += int((given == wanted).all(1).sum())
     return right / len(entries)

@@ -24,6 +24,9 @@ from transformers import (
     OwlViTForObjectDetection,
 )
 
+# in networks this small, threads wait for each other far longer than they work
+torch.set_num_threads(1)
+
 FAMILIES = ("grounding-dino", "mm-grounding-dino", "owlvit", "owlv2", "omdet-turbo")
 WORDS = [
     "a",

@@ -126,7 +126,7 @@ def test_published_name_that_cannot_be_had(tmp_path: Path, monkeypatch: pytest.M
     def offline(*_: Any, **__: Any) -> str:
         raise ConnectionError("no network")
 
-    monkeypatch.setattr("huggingface_hub.hf_hub_download", offline)
+    monkeypatch.setattr("huggingface_hub.snapshot_download", offline)
     with pytest.raises(ModelError) as error:
         find_model("glip-l")
     assert "hf download GLIPModel/GLIP glip_large_model.pth" in str(error.value)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -28,6 +29,7 @@ def folders(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
     return {family: save_checkpoint(family, tmp_path_factory.mktemp(family)) for family in FAMILIES}
 
 
+@cache
 def load(folder: Path, dtype: str = "float32") -> Grounder:
     return load_grounder(str(folder), device="cpu", dtype=dtype)
 

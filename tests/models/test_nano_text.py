@@ -38,6 +38,7 @@ def classes(encoder: TextEncoder, phrase: str) -> set[str]:
         ("dark blue van", "van", "black gray blue", 0),
         ("police car", "police car", "", 0),
         ("walking stick", "walking stick", "", 0),
+        ("a bike leaning on a wall", "bike", "", 0),
         ("dog's bowl", "dog bowl", "", 0),
         ("red", "red", "", 0),
         ("椅子", "椅子", "", 0),
@@ -73,6 +74,9 @@ def test_every_name_opens_its_own_classifier_alone(encoder: TextEncoder) -> None
         ("pets", {"cat", "dog"}),
         ("fruit", {"banana", "apple", "orange"}),
         ("bus driver", {"person"}),
+        ("old bicycle", {"bicycle"}),
+        ("delicious hot dog", {"hot dog"}),
+        ("big red fire engine", {"truck"}),
         ("bus stop", set()),
         ("car door", set()),
         ("hot dog", {"hot dog"}),
@@ -100,7 +104,7 @@ def test_rows_are_the_open_classifiers_shifted_by_their_gates(encoder: TextEncod
 
 
 def test_a_phrase_alone_is_the_phrase_among_others(encoder: TextEncoder) -> None:
-    phrases = ["dog", "fire hydrant", "a very long list of words before the noun van", "xyzzy"]
+    phrases = ["dog", "fire hydrant", "a very long list of words before the fire engine", "xyzzy"]
     together = encoder.gates(phrases)
     for row, phrase in enumerate(phrases):
         torch.testing.assert_close(encoder.gates([phrase])[0], together[row], atol=1e-5, rtol=0)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import logging
 import os
 import signal
 import subprocess
@@ -95,8 +96,14 @@ def groundstream(*arguments: object, timeout_s: float = 60) -> subprocess.Comple
 def call(capsys: pytest.CaptureFixture[str], *arguments: object) -> subprocess.CompletedProcess[str]:
     """Run `groundstream` to its end in this process, which spares the start of another."""
     capsys.readouterr()
-    with pytest.raises(SystemExit) as ended:
-        app([str(argument) for argument in arguments])
+    log = logging.getLogger("groundstream")
+    before = (list(log.handlers), log.level, log.propagate)
+    try:
+        with pytest.raises(SystemExit) as ended:
+            app([str(argument) for argument in arguments])
+    finally:
+        log.handlers[:], log.propagate = before[0], before[2]
+        log.setLevel(before[1])
     shown = capsys.readouterr()
     code = ended.value.code
     return subprocess.CompletedProcess([], code if isinstance(code, int) else 0, shown.out, shown.err)
