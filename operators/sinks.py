@@ -9,7 +9,7 @@ from groundstream.operators.errors import ConfigError
 from groundstream.operators.sink_base import ReaderGone, RecordSink, Sink
 from groundstream.operators.sink_worker import SinkWorker, WorkerCounters
 
-__all__ = ["ReaderGone", "RecordSink", "Sink", "SinkWorker", "WorkerCounters", "open_sink"]
+__all__ = ["ReaderGone", "RecordSink", "Sink", "SinkWorker", "WorkerCounters", "file_of", "open_sink"]
 
 _EXPECTED = (
     "expected jsonl:FILE (jsonl:- is standard output), csv:FILE, mot:FILE, coco:FILE or redis://HOST/DB"
@@ -36,7 +36,12 @@ def open_sink(url: str, stream_id: str) -> Sink:
         raise ConfigError(f"an output cannot be of the kind {kind!r}; {_EXPECTED}")
     if not rest:
         raise ConfigError(f"the output {url!r} has no file name; {_EXPECTED}")
-    return _open_file(kind, Path(rest.replace("{stream}", stream_id)).expanduser())
+    return _open_file(kind, file_of(url, stream_id))
+
+
+def file_of(url: str, stream_id: str) -> Path:
+    """Return the FILE of an output's URL; `stream_id` takes the place of `{stream}`."""
+    return Path(url.partition(":")[2].replace("{stream}", stream_id)).expanduser()
 
 
 def _open_file(kind: str, path: Path) -> Sink:

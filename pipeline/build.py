@@ -16,7 +16,7 @@ from groundstream.operators.client import DetectorClient
 from groundstream.operators.errors import ConfigError, OutputError
 from groundstream.operators.letterbox import Letterbox
 from groundstream.operators.phrases import PhraseMemory, PhraseRule
-from groundstream.operators.sinks import Sink, SinkWorker, open_sink
+from groundstream.operators.sinks import Sink, SinkWorker, file_of, open_sink
 from groundstream.operators.source import Source, SourceOptions, SourceStatus, open_source
 from groundstream.operators.text_cache import TextCache, TextEncoder
 from groundstream.operators.text_store import default_store_path, open_text_store
@@ -118,7 +118,7 @@ def output_paths(config: OutputConfig, stream_id: str, several: bool) -> dict[st
     """Return the files that `--out` receives for a stream, by kind (`records`, `video`).
 
     Raises:
-        OutputError: one exists already and may not be overwritten, or the folder cannot be made.
+        OutputError: the folder cannot be made or written.
     """
     if config.dir is None:
         return {}
@@ -126,11 +126,20 @@ def output_paths(config: OutputConfig, stream_id: str, several: bool) -> dict[st
     wanted = {"records": RECORDS_NAME} if config.records else {}
     wanted |= {"video": VIDEO_NAME} if config.video else {}
     _make_folder(folder)
-    paths = {kind: folder / name for kind, name in wanted.items()}
-    for path in paths.values():
-        if path.exists() and not config.overwrite:
-            raise OutputError(f"{path} exists already; choose another --out or add --overwrite")
-    return paths
+    return {kind: folder / name for kind, name in wanted.items()}
+
+
+def check_outputs(config: OutputConfig, stream_id: str, several: bool) -> None:
+    """Refuse to overwrite what an earlier run has written.
+
+    Raises:
+        OutputError: an output exists already, or the folder cannot be made.
+    """
+    wanted = [*output_paths(config, stream_id, several).values()]
+    wanted += [file_of(url, stream_id) for url in config.sinks if not url.startswith("redis")]
+    for path in wanted:
+        if path.is_file() and not config.overwrite:
+            raise OutputError(f"{path} exists already; choose another place or add --overwrite")
 
 
 def _make_folder(folder: Path) -> None:

@@ -24,7 +24,7 @@ from groundstream.pipeline.build import (
     build_source,
     build_text_cache,
     build_worker,
-    output_paths,
+    check_outputs,
 )
 from groundstream.pipeline.config import RunConfig, StreamConfig, distinct_ids
 from groundstream.pipeline.stream import StreamWorker
@@ -191,7 +191,7 @@ class Pipeline:
             raise next(stream.error for stream in self.streams if stream.error is not None)
         several = len(self.streams) > 1
         for stream in opened:
-            output_paths(self.config.output, stream.id, several)  # known to be right before the model loads
+            check_outputs(self.config.output, stream.id, several)  # before the model loads
         self._cache = build_text_cache(self.config.text_cache)
         self._detector = build_detector(self.config.model, self._cache)
         for stream in opened:

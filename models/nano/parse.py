@@ -61,8 +61,9 @@ CUTS = _words(
 WEARING = frozenset(("in", "wearing", "dressed"))
 #: "a slice of pizza" is about the pizza.
 MEASURES = _words(
-    "slice piece group crowd bunch herd flock pair row lot lots kind type sort pack stack pile part "
-    "number couple set collection team swarm school bit dozen picture photo photograph image drawing"
+    "slice piece means mode form group crowd bunch herd flock pair row lot lots kind type sort pack "
+    "stack pile part number couple set collection team swarm school bit dozen picture photo photograph "
+    "image drawing"
 )
 _APOSTROPHE = "\N{RIGHT SINGLE QUOTATION MARK}"
 _WORD = re.compile(r"[^\W_]+(?:['-][^\W_]+)*")

@@ -62,4 +62,5 @@ def find_candidates(
     active = (all_scores >= floor).any(0)
     kept = torch.zeros_like(all_scores)
     kept[:, active] = suppress_per_phrase(all_boxes, all_scores[:, active], OVERLAP_IOU, floor)
-    return Candidates(all_boxes, kept)
+    alive = (kept >= floor).any(1)
+    return Candidates(all_boxes[alive], kept[alive])

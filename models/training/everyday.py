@@ -178,14 +178,16 @@ coffee tea drink beverage cocktail juice: cup, wine glass 0.8, bottle 0.8
 fork dinner-fork salad-fork: fork
 knife kitchen-knife blade butter-knife carving-knife steak-knife dagger knives: knife
 spoon teaspoon tablespoon soup-spoon ladle: spoon
-cutlery silverware tableware flatware eating-utensil utensil: @cutlery
+cutlery silverware flatware eating-utensil utensil: @cutlery
+tableware: @cutlery, @crockery
+drinking-vessel: cup, wine glass
 bowl soup-bowl salad-bowl mixing-bowl cereal-bowl basin-bowl: bowl
 soup salad cereal: bowl 0.8
 dish dishes crockery dinnerware: @crockery
 container: @vessel
 banana bananas plantain: banana
 apple apples granny-smith: apple
-orange oranges tangerine mandarin clementine satsuma: orange
+orange oranges tangerine mandarin mandarin-orange navel-orange blood-orange clementine satsuma: orange
 fruit fruits: @fruit
 citrus citrus-fruit: orange
 sandwich sandwiches burger hamburger cheeseburger sub panini toastie club-sandwich blt
@@ -220,7 +222,7 @@ remote remote-control clicker tv-remote remote-controller game-controller: remot
 keyboard computer-keyboard keypad pc-keyboard: keyboard
 cell-phone cellphone cellular-phone mobile mobile-phone phone telephone smartphone iphone handset
 smart-phone android-phone: cell phone
-electronics electronic-device gadget gadgets: @electronics
+electronics electronic-device electronic-equipment gadget gadgets: @electronics
 microwave microwave-oven: microwave
 oven stove cooker range-cooker kitchen-stove: oven
 toaster: toaster

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import json
 import random
 import subprocess
 import sys
@@ -98,6 +99,18 @@ def test_listing_imports_no_torch() -> None:
         "sys.exit('torch' in sys.modules or 'transformers' in sys.modules)"
     )
     subprocess.run([sys.executable, "-c", code], check=True, timeout=60)
+
+
+@pytest.mark.parametrize("size", [{"shortest_edge": 200, "longest_edge": 333}, 200])
+def test_processor_as_older_and_newer_versions_write_it(tmp_path: Path, size: object) -> None:
+    folder = save_checkpoint("grounding-dino", tmp_path)
+    settings = {"size": size, "max_size": 333, "image_mean": [0.5] * 3, "image_std": [0.5] * 3}
+    (folder / "preprocessor_config.json").write_text(json.dumps(settings))
+    older = load_grounder(str(folder), device="cpu")
+    (folder / "preprocessor_config.json").unlink()
+    (folder / "processor_config.json").write_text(json.dumps({"image_processor": settings}))
+    newer = load_grounder(str(folder), device="cpu")
+    assert older.size_rule == newer.size_rule == SizeRule("short_side", 200, 333)
 
 
 def test_short_side_rule_equals_transformers() -> None:

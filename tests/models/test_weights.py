@@ -87,6 +87,11 @@ BROKEN: dict[str, tuple[Callable[[Path], object], str]] = {
         "architecture 'detr', which is none",
     ),
     "no architecture": (lambda f: change_config(f, model_type=None), "architecture 'None'"),
+    "no processor": (lambda f: (f / "preprocessor_config.json").unlink(), "how it wants its pictures"),
+    "processor without mean": (
+        lambda f: (f / "preprocessor_config.json").write_text("{}"),
+        "names no image_mean and image_std",
+    ),
     "no tokenizer": (lambda f: (f / "tokenizer.json").unlink(), "has no tokenizer"),
     "tokenizer damaged": (lambda f: cut(f / "tokenizer.json"), "no readable tokenizer"),
 }

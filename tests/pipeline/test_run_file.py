@@ -73,9 +73,11 @@ def test_outputs_can_be_left_out_and_are_never_overwritten_unasked(clip: Path, t
     before = (tmp_path / "detections.jsonl").read_bytes()
     again = groundstream(*run)
     assert again.returncode == 5
-    assert "exists already; choose another --out or add --overwrite" in again.stderr
+    assert "exists already; choose another place or add --overwrite" in again.stderr
     assert (tmp_path / "detections.jsonl").read_bytes() == before
     assert not (tmp_path / "annotated.mp4").exists()
+    sink = groundstream("run", clip, *ALL, *FAKE, "--sink", f"jsonl:{tmp_path}/detections.jsonl")
+    assert (sink.returncode, "exists already" in sink.stderr) == (5, True)
     assert groundstream(*run, "--overwrite").returncode == 0
 
 
