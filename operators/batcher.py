@@ -9,6 +9,7 @@ from collections import Counter, deque
 from collections.abc import Callable
 from concurrent.futures import Future
 from dataclasses import dataclass, field
+from functools import lru_cache
 
 import numpy as np
 import torch
@@ -17,6 +18,8 @@ from groundstream.models.base import Grounder, Query
 from groundstream.models.types import Prompt, RawDetections
 from groundstream.operators.errors import DetectorUnavailable
 from groundstream.operators.letterbox import Picture
+
+PROMPTS_KEPT = 64  # whose text is at hand without asking the cache; more than streams usually ask at once
 
 log = logging.getLogger("groundstream.detector")
 
@@ -54,7 +57,7 @@ class Batcher:
         self.info, self.preset, self.size_rule = grounder.info, grounder.preset, grounder.size_rule
         self.max_batch = max_batch
         self.counters = BatcherCounters()
-        self._grounder, self._encode = grounder, encode
+        self._grounder, self._encode = grounder, lru_cache(PROMPTS_KEPT)(encode)
         self._waiting: deque[Request] = deque()
         self._wake = threading.Condition()
         self._closed = False

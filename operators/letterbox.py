@@ -27,7 +27,7 @@ class Letterbox:
     only makes a new plan.
     """
 
-    def __init__(self, rule: SizeRule, interpolation: str = "BILINEAR") -> None:
+    def __init__(self, rule: SizeRule, interpolation: str = "BICUBIC") -> None:
         self._rule = rule
         self._interpolation = interpolation
         self._reformatter = VideoReformatter()

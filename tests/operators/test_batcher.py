@@ -114,3 +114,19 @@ def test_closing_answers_what_waits(grounder: GatedGrounder) -> None:
 def test_a_batch_holds_at_least_one(grounder: GatedGrounder) -> None:
     with pytest.raises(ValueError, match="at least 1"):
         Batcher(grounder, lambda prompt: [], max_batch=0)
+
+
+def test_text_is_asked_for_once_per_prompt_not_per_picture() -> None:
+    grounder, asked = FakeGrounder(), []
+
+    def encode(prompt: Prompt) -> Query:
+        asked.append(prompt.phrases)
+        return grounder.encode_text([prompt])
+
+    detector = Batcher(grounder, encode, max_batch=2)
+    other = Prompt.of(["blue car"])
+    detector.prepare(PROMPT)
+    for answer in [detector.submit(picture(), prompt) for prompt in (PROMPT, PROMPT, other, PROMPT, other)]:
+        answer.result(5)
+    detector.close()
+    assert asked == [("red car",), ("blue car",)]
