@@ -31,8 +31,8 @@ from groundstream.pipeline.api import open_pipeline
 PHRASES = ["person", "white van"]
 SCORE = 0.4
 WRITERS: dict[str, tuple[Callable[[Path], Path], int]] = {
-    "owlvit": (write_owlvit_base_patch32, 24),
-    "grounding-dino": (write_grounding_dino_tiny, 6),
+    "owlvit": (write_owlvit_base_patch32, 32),
+    "grounding-dino": (write_grounding_dino_tiny, 8),
 }
 
 

@@ -36,7 +36,7 @@ from groundstream.pipeline.stream import StreamWorker
 LEAVE_RATIO = 0.7  # a phrase ceases to hold at this part of the score at which it began to
 SINK_CAPACITY = 64  # results that may wait for a slow sink; each holds its decoded frame
 VIDEO_CAPACITY = 8
-_CPU_BATCH, _GPU_BATCH = 2, 16
+_GPU_BATCH = 16
 
 
 def build_text_cache(url: str | None) -> TextCache:
@@ -63,7 +63,7 @@ def build_detector(config: ModelConfig, cache: TextCache) -> Batcher:
 
 
 def _batch_for(grounder: Grounder) -> int:
-    return _CPU_BATCH if grounder.device.type == "cpu" else _GPU_BATCH
+    return grounder.preset.cpu_batch if grounder.device.type == "cpu" else _GPU_BATCH
 
 
 def build_source(config: StreamConfig, stream_id: str, on_status: Callable[[SourceStatus], None]) -> Source:

@@ -46,7 +46,7 @@ class OwlViT(TransformersGrounder):
     family = "owlvit"
     text_scope = "phrase"
     template = "owl-1: the phrase itself"
-    preset = Preset(score=0.1, floor=0.05, overlap_iou=0.5)
+    preset = Preset(score=0.1, floor=0.05, overlap_iou=0.5, cpu_batch=4)
     model_class: ClassVar[Any] = OwlViTForObjectDetection
     tokenizer_class = CLIPTokenizer
     size_kind: ClassVar[Literal["stretch", "fit"]] = "stretch"
@@ -153,7 +153,7 @@ class Owlv2(OwlViT):
     """
 
     family = "owlv2"
-    preset = Preset(score=0.2, floor=0.1, overlap_iou=0.5)
+    preset = Preset(score=0.2, floor=0.1, overlap_iou=0.5, cpu_batch=4)
     model_class: ClassVar[Any] = Owlv2ForObjectDetection
     size_kind = "fit"
     default_px = 960
