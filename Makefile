@@ -34,3 +34,5 @@ format: $(STAMP)
 bench: $(STAMP)  ## benchmarks, both sides in one run each
 	$(BIN)/python benchmarks/pipeline_speed.py
 	$(BIN)/python benchmarks/against_script.py
+	$(BIN)/python benchmarks/grounder_speed.py
+	$(BIN)/python benchmarks/glip_speed.py

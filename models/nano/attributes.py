@@ -7,6 +7,7 @@ that people gave (the XKCD survey, CC0), see `models/training/train_colours.py`.
 
 from __future__ import annotations
 
+import kornia
 import torch
 from torch import Tensor, nn
 
@@ -44,18 +45,8 @@ class ColourNamer(nn.Module):
 
 def to_lab(rgb: Tensor) -> Tensor:
     """Map (..., 3) sRGB in 0..1 to CIELAB under D65: L in 0..100, a and b around -100..100 (CIE 15)."""
-    linear = torch.where(rgb <= 0.04045, rgb / 12.92, ((rgb.clamp(min=0) + 0.055) / 1.055) ** 2.4)
-    to_xyz = linear.new_tensor(
-        (
-            (0.4124564, 0.3575761, 0.1804375),
-            (0.2126729, 0.7151522, 0.0721750),
-            (0.0193339, 0.1191920, 0.9503041),
-        )
-    )
-    xyz = linear @ to_xyz.T / linear.new_tensor((0.95047, 1.0, 1.08883))
-    root = torch.where(xyz > 216 / 24389, xyz.clamp(min=1e-6) ** (1 / 3), (24389 / 27 * xyz + 16) / 116)
-    x, y, z = root.unbind(-1)
-    return torch.stack((116 * y - 16, 500 * (x - y), 200 * (y - z)), -1)
+    lab: Tensor = kornia.color.rgb_to_lab(rgb.reshape(-1, 3, 1, 1))
+    return lab.reshape(rgb.shape)
 
 
 def attribute_factors(

@@ -46,11 +46,11 @@ class TextRecipe:
     buckets: int = 32768
     width: int = 48
     hidden: int = 256
-    steps: int = 8000
+    steps: int = 5000
     batch: int = 1024
     rate: float = 4e-3
-    shares: tuple[float, float, float] = (0.25, 0.2, 0.55)
-    modified: float = 0.3
+    shares: tuple[float, float, float] = (0.35, 0.3, 0.35)
+    modified: float = 0.4
     misspelt: float = 0.08
     seed: int = 0
 
