@@ -59,7 +59,7 @@ class NanoGrounder(Grounder):
         self.device, self.dtype = device, dtype
         text_hash = hashlib.sha256(f"nano {revision} {TEXT_RULES}".encode()).hexdigest()[:16]
         self.info = ModelInfo("glip-nano", "nano", revision, text_hash, "phrase")
-        self.preset = Preset(score=0.4, floor=0.2)
+        self.preset = Preset(score=0.4, floor=0.2, cpu_batch=4)
         # As `fit`, but padded only to whole cells of the coarsest level: a 16:9 frame costs 3/5 of a square.
         self.size_rule = SizeRule("short_side", size_px, size_px, multiple_px=config.strides_px[-1])
         self._pixels = PixelRule(config.mean_rgb, config.std_rgb)

@@ -35,7 +35,7 @@ class CountingFake(FakeGrounder):
         return super().encode_text(prompts)
 
 
-def wait_until(is_reached: Callable[[], bool], what: str, seconds: float = 30) -> None:
+def wait_until(is_reached: Callable[[], bool], what: str, seconds: float = 60) -> None:
     deadline = time.monotonic() + seconds
     while not is_reached():
         assert time.monotonic() < deadline, f"waited {seconds} s for {what}"
