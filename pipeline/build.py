@@ -13,9 +13,10 @@ from groundstream.models.types import Prompt
 from groundstream.operators.association import PhraseTracker
 from groundstream.operators.batcher import Batcher
 from groundstream.operators.client import DetectorClient
-from groundstream.operators.errors import ConfigError, OutputError
+from groundstream.operators.errors import OutputError
 from groundstream.operators.letterbox import Letterbox
 from groundstream.operators.phrases import PhraseMemory, PhraseRule
+from groundstream.operators.sink_jsonl import JsonlSink
 from groundstream.operators.sinks import Sink, SinkWorker, file_of, open_sink
 from groundstream.operators.source import Source, SourceOptions, SourceStatus, open_source
 from groundstream.operators.text_cache import TextCache, TextEncoder
@@ -45,10 +46,7 @@ def build_text_cache(url: str | None) -> TextCache:
     Raises:
         ConfigError: the URL is none that is known.
     """
-    try:
-        return TextCache(open_text_store(url or str(default_store_path())))
-    except ValueError as error:
-        raise ConfigError(str(error)) from None
+    return TextCache(open_text_store(url or str(default_store_path())))
 
 
 def build_detector(config: ModelConfig, cache: TextCache) -> Batcher:
@@ -171,7 +169,7 @@ def build_sinks(
     sinks: list[tuple[Sink, int]] = []
     paths = output_paths(config, stream_id, several)
     if "records" in paths:
-        sinks.append((open_sink(f"jsonl:{paths['records']}", stream_id), SINK_CAPACITY))
+        sinks.append((JsonlSink(paths["records"]), SINK_CAPACITY))
     if "video" in paths:
         sinks.append((VideoSink(paths["video"]), VIDEO_CAPACITY))
     sinks += [(open_sink(url, stream_id), SINK_CAPACITY) for url in config.sinks]
