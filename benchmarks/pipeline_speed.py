@@ -21,6 +21,7 @@ import psutil
 from groundstream.pipeline.api import open_pipeline
 
 COLOURS = {"red": (230, 25, 25), "white": (255, 255, 255), "blue": (25, 60, 230), "yellow": (240, 220, 25)}
+OUTPUTS = {False: "records only", True: "records and annotated video"}
 PHRASES = [f"{colour} car" for colour in COLOURS] + ["green car"]
 
 
@@ -66,28 +67,35 @@ def main() -> None:
     """Measure and print."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--frames", type=int, default=20_000, help="length of the memory run")
-    parser.add_argument("--rounds", type=int, default=3)
+    parser.add_argument("--rounds", type=int, default=3, help="of the speed runs; 0 leaves them out")
     arguments = parser.parse_args()
     with tempfile.TemporaryDirectory() as folder:
-        out = Path(folder) / "out"
-        clip = make_clip(Path(folder) / "clip.mp4", 1500)
-        for video in (False, True):
-            rates = []
-            for _ in range(arguments.rounds):
-                count, seconds, _ = run(clip, out, video=video)
-                rates.append(count / seconds)
-            name = "records and annotated video" if video else "records only"
-            print(
-                f"{name}: median {sorted(rates)[len(rates) // 2]:.0f} frames/s of {[round(r) for r in rates]}"
-            )
-        clip = make_clip(Path(folder) / "long.mp4", arguments.frames)
-        count, _, memory = run(clip, out, video=True)
+        # Memory first: in a process that has run nothing else, so that the slope is the run's own.
+        measure_memory(make_clip(Path(folder) / "long.mp4", arguments.frames), Path(folder) / "out")
+        if arguments.rounds:
+            measure_speed(make_clip(Path(folder) / "clip.mp4", 1500), Path(folder) / "out", arguments.rounds)
+
+
+def measure_memory(clip: Path, out: Path) -> None:
+    """Print the resident memory after a tenth of the frames and at the end, by output."""
+    for video, name in OUTPUTS.items():
+        count, _, memory = run(clip, out, video=video)
         late = np.array(memory[len(memory) // 10 :])
         slope = np.polyfit(np.arange(len(late)) / 10, late, 1)[0]
         print(
-            f"memory over {count} frames: {late[0]:.0f} -> {late[-1]:.0f} MB, "
-            f"{slope:+.3f} MB per 1,000 frames"
+            f"{name}: {count} frames, {late[0]:.1f} -> {late[-1]:.1f} MB, {slope:+.3f} MB per 1,000 frames",
+            flush=True,
         )
+
+
+def measure_speed(clip: Path, out: Path, rounds: int) -> None:
+    """Print the frames per second, by output."""
+    for video, name in OUTPUTS.items():
+        rates = []
+        for _ in range(rounds):
+            count, seconds, _ = run(clip, out, video=video)
+            rates.append(count / seconds)
+        print(f"{name}: median {sorted(rates)[rounds // 2]:.0f} frames/s of {[round(r) for r in rates]}")
 
 
 if __name__ == "__main__":

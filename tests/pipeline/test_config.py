@@ -98,3 +98,15 @@ def test_equal_stems_are_numbered_and_given_ids_stay() -> None:
 @pytest.mark.parametrize("name", ["files.yaml", "cameras.yaml"])
 def test_shipped_examples_are_right(name: str) -> None:
     assert load_config(CONFIGS / name).streams
+
+
+def test_a_sentence_asks_for_the_things_that_it_names_unless_phrases_are_given() -> None:
+    values = {"streams": ["a.mp4"], "sentence": "a person walking past a white van"}
+    config = make_config(values)
+    prompt = config.prompt_for(config.streams[0])
+    assert prompt.phrases == ("a person", "a white van")
+    assert prompt.sentence == "a person walking past a white van"
+    config = make_config(values | {"phrases": ["dog"]})
+    assert config.prompt_for(config.streams[0]).phrases == ("dog",)
+    with pytest.raises(ConfigError, match="no thing is named in 'quickly!'"):
+        make_config({"streams": ["a.mp4"], "sentence": "quickly!"})
