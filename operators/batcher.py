@@ -16,6 +16,7 @@ import torch
 
 from groundstream.models.base import Grounder, Query
 from groundstream.models.types import Prompt, RawDetections
+from groundstream.operators.client import Moment
 from groundstream.operators.errors import DetectorUnavailable
 from groundstream.operators.letterbox import Picture
 
@@ -30,6 +31,7 @@ class Request:
 
     picture: Picture
     prompt: Prompt
+    moment: Moment
     answer: Future[RawDetections]
 
 
@@ -69,9 +71,9 @@ class Batcher:
         self._encode(prompt)
         return self._grounder.unknown_phrases(prompt)
 
-    def submit(self, picture: Picture, prompt: Prompt) -> Future[RawDetections]:
+    def submit(self, picture: Picture, prompt: Prompt, moment: Moment) -> Future[RawDetections]:
         """Ask for `prompt` in `picture`; the future raises `DetectorUnavailable` where no answer comes."""
-        request = Request(picture, prompt, Future())
+        request = Request(picture, prompt, moment, Future())
         with self._wake:
             if self._closed:
                 request.answer.set_exception(DetectorUnavailable("the detector is closed"))
@@ -79,6 +81,9 @@ class Batcher:
                 self._waiting.append(request)
                 self._wake.notify()
         return request.answer
+
+    def end_stream(self, stream_id: str) -> None:
+        """Forget what is remembered of a stream that has ended; unknown ids are fine."""
 
     def close(self) -> None:
         """Answer what waits with `DetectorUnavailable` and stop the thread; may be called twice."""

@@ -3,10 +3,26 @@
 from __future__ import annotations
 
 from concurrent.futures import Future
+from dataclasses import dataclass
 from typing import Protocol
 
 from groundstream.models.types import ModelInfo, Preset, Prompt, RawDetections, SizeRule
 from groundstream.operators.letterbox import Picture
+
+
+@dataclass(frozen=True)
+class Moment:
+    """Whose picture it is, and when: what a detector with a temporal memory goes by.
+
+    Attributes:
+        stream_id: the stream that the memory belongs to.
+        epoch: a memory of another epoch is forgotten.
+        time_s: media clock in seconds; one that is not later than the last is answered but not remembered.
+    """
+
+    stream_id: str
+    epoch: int
+    time_s: float
 
 
 class DetectorClient(Protocol):
@@ -31,8 +47,14 @@ class DetectorClient(Protocol):
             ValueError: a phrase is longer than the model's text limit.
         """
 
-    def submit(self, picture: Picture, prompt: Prompt) -> Future[RawDetections]:
-        """Ask for `prompt` in `picture`; the future raises `DetectorUnavailable` where no answer comes."""
+    def submit(self, picture: Picture, prompt: Prompt, moment: Moment) -> Future[RawDetections]:
+        """Ask for `prompt` in `picture`; the future raises `DetectorUnavailable` where no answer comes.
+
+        Pictures of one stream are submitted in the order of their moments.
+        """
+
+    def end_stream(self, stream_id: str) -> None:
+        """Forget what is remembered of a stream that has ended; unknown ids are fine."""
 
     def close(self) -> None:
         """Answer what waits with `DetectorUnavailable` and stop; may be called twice."""

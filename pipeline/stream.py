@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 
 from groundstream.models.types import Prompt, RawDetections
 from groundstream.operators.association import PhraseTracker, no_objects
-from groundstream.operators.client import DetectorClient
+from groundstream.operators.client import DetectorClient, Moment
 from groundstream.operators.errors import DetectorUnavailable
 from groundstream.operators.frames import Frame, FrameResult
 from groundstream.operators.letterbox import Letterbox, Picture
@@ -115,7 +115,8 @@ class StreamWorker:
 
     def _ask(self, frame: Frame, picture: Picture, timing_ms: dict[str, float]) -> Pending:
         prompt = self.prompt
-        answer = self._detector.submit(picture, prompt)
+        moment = Moment(frame.stream_id, frame.epoch, frame.time_s)
+        answer = self._detector.submit(picture, prompt, moment)
         return Pending(frame, picture, prompt, answer, time.perf_counter(), timing_ms)
 
     def _current(self, pending: Pending) -> Pending:

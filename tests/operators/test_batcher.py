@@ -9,10 +9,12 @@ from groundstream.models.base import Query
 from groundstream.models.fake import FakeGrounder
 from groundstream.models.types import Prompt, RawDetections, SizeRule
 from groundstream.operators.batcher import Batcher
+from groundstream.operators.client import Moment
 from groundstream.operators.errors import DetectorUnavailable
 from groundstream.operators.letterbox import Picture
 
 PROMPT = Prompt.of(["red car"])
+MOMENT = Moment("cam", 1, 0.0)
 
 
 class GatedGrounder(FakeGrounder):
@@ -59,9 +61,11 @@ def batcher(grounder: GatedGrounder) -> Iterator[Batcher]:
 def test_what_gathers_while_the_model_runs_goes_as_one_batch(
     batcher: Batcher, grounder: GatedGrounder
 ) -> None:
-    first = batcher.submit(picture(), PROMPT)
+    first = batcher.submit(picture(), PROMPT, MOMENT)
     assert grounder.entered.wait(5)
-    others = [batcher.submit(picture(left), Prompt.of(["red car", f"dog {left}"])) for left in range(5)]
+    others = [
+        batcher.submit(picture(left), Prompt.of(["red car", f"dog {left}"]), MOMENT) for left in range(5)
+    ]
     grounder.gate.set()
     assert first.result(5).boxes_model.tolist() == [[10, 10, 30, 40]]
     for left, answer in enumerate(others):
@@ -70,9 +74,9 @@ def test_what_gathers_while_the_model_runs_goes_as_one_batch(
 
 
 def test_pictures_of_another_size_wait_for_the_next_batch(batcher: Batcher, grounder: GatedGrounder) -> None:
-    batcher.submit(picture(), PROMPT)
+    batcher.submit(picture(), PROMPT, MOMENT)
     assert grounder.entered.wait(5)
-    answers = [batcher.submit(picture(size=size), PROMPT) for size in (64, 96, 64)]
+    answers = [batcher.submit(picture(size=size), PROMPT, MOMENT) for size in (64, 96, 64)]
     grounder.gate.set()
     for answer in answers:
         assert len(answer.result(5).boxes_model) == 1
@@ -82,23 +86,23 @@ def test_pictures_of_another_size_wait_for_the_next_batch(batcher: Batcher, grou
 def test_a_failure_reaches_every_caller_and_the_next_batch_goes_on(
     batcher: Batcher, grounder: GatedGrounder
 ) -> None:
-    first = batcher.submit(picture(), PROMPT)
+    first = batcher.submit(picture(), PROMPT, MOMENT)
     assert grounder.entered.wait(5)
-    second = [batcher.submit(picture(), PROMPT) for _ in range(3)]
+    second = [batcher.submit(picture(), PROMPT, MOMENT) for _ in range(3)]
     grounder.broken = True
     grounder.gate.set()
     for answer in (first, *second):
         with pytest.raises(DetectorUnavailable, match="out of memory"):
             answer.result(5)
     grounder.broken = False
-    assert len(batcher.submit(picture(), PROMPT).result(5).boxes_model) == 1
+    assert len(batcher.submit(picture(), PROMPT, MOMENT).result(5).boxes_model) == 1
 
 
 def test_closing_answers_what_waits(grounder: GatedGrounder) -> None:
     detector = Batcher(grounder, lambda prompt: grounder.encode_text([prompt]), max_batch=1)
-    running = detector.submit(picture(), PROMPT)
+    running = detector.submit(picture(), PROMPT, MOMENT)
     assert grounder.entered.wait(5)
-    waiting = detector.submit(picture(), PROMPT)
+    waiting = detector.submit(picture(), PROMPT, MOMENT)
     closer = threading.Thread(target=detector.close)
     closer.start()
     with pytest.raises(DetectorUnavailable, match="closed"):
@@ -108,7 +112,7 @@ def test_closing_answers_what_waits(grounder: GatedGrounder) -> None:
     closer.join(5)
     detector.close()
     with pytest.raises(DetectorUnavailable, match="closed"):
-        detector.submit(picture(), PROMPT).result(5)
+        detector.submit(picture(), PROMPT, MOMENT).result(5)
 
 
 def test_a_batch_holds_at_least_one(grounder: GatedGrounder) -> None:
@@ -126,7 +130,9 @@ def test_text_is_asked_for_once_per_prompt_not_per_picture() -> None:
     detector = Batcher(grounder, encode, max_batch=2)
     other = Prompt.of(["blue car"])
     detector.prepare(PROMPT)
-    for answer in [detector.submit(picture(), prompt) for prompt in (PROMPT, PROMPT, other, PROMPT, other)]:
+    for answer in [
+        detector.submit(picture(), prompt, MOMENT) for prompt in (PROMPT, PROMPT, other, PROMPT, other)
+    ]:
         answer.result(5)
     detector.close()
     assert asked == [("red car",), ("blue car",)]
