@@ -1,4 +1,4 @@
-"""Records to and from the shapes that other tools read; supervision's is in `schema`.
+"""Records to and from the shapes that other tools read; supervision's is in `schema`, Frigate's in `frigate`.
 
 What other tools count as a detection is a confirmed object: tentative and lost ones stay out.
 """
@@ -6,8 +6,7 @@ What other tools count as a detection is a confirmed object: tentative and lost 
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from datetime import datetime
-from typing import Any, Literal
+from typing import Any
 
 import numpy as np
 import supervision as sv
@@ -95,6 +94,17 @@ class CocoRows:
         self._categories: dict[str, int] = {}
         self._images = 0
         self._annotations = 0
+
+    def count(self, kind: str, row: Row) -> None:
+        """Take note of a row that was numbered before, so that the next ones go on behind it."""
+        if kind == "videos":
+            self._videos[row["name"]] = row["id"]
+        elif kind == "categories":
+            self._categories[row["name"]] = row["id"]
+        elif kind == "images":
+            self._images = row["id"]
+        else:
+            self._annotations = row["id"]
 
     def add(self, record: DetectionRecord) -> Iterator[tuple[str, Row]]:
         """Yield the rows that `record` adds, each with the list that it belongs to."""
@@ -190,64 +200,6 @@ def _coco_detections(rows: Sequence[Row], classes: Mapping[int, tuple[int, str]]
         tracker_id=np.array([row["track_id"] for row in rows], int),
         data={"phrase": np.array([classes[row["category_id"]][1] for row in rows], str)},
     )
-
-
-def to_frigate(
-    kind: Literal["new", "update", "end"], before: DetectionRecord, after: DetectionRecord, track_id: str
-) -> Row:
-    """Return the payload of a message like those on Frigate's MQTT topic `frigate/events`.
-
-    Args:
-        kind: what happened to the track.
-        before: the frame that the last message was about; `after` itself for a new track.
-        after: the frame that this message is about.
-        track_id: the track; both frames hold it.
-
-    Raises:
-        ValueError: one of the frames does not hold the track.
-    """
-    old, new = _frigate_state(before, track_id), _frigate_state(after, track_id)
-    new["top_score"] = max(old["score"], new["score"])
-    new["entered_zones"] = list(dict.fromkeys([*old["current_zones"], *new["current_zones"]]))
-    new["end_time"] = new["frame_time"] if kind == "end" else None
-    return {"type": kind, "before": old, "after": new}
-
-
-def from_frigate(payload: Mapping[str, Any]) -> sv.Detections:
-    """Return the state after the event as one detection, with data fields `phrase` and `track_uid`."""
-    state = payload["after"]
-    return sv.Detections(
-        xyxy=np.array([state["box"]], np.float32),
-        confidence=np.array([state["score"]], np.float32),
-        class_id=np.zeros(1, int),
-        data={"phrase": np.array([state["label"]]), "track_uid": np.array([state["id"]])},
-    )
-
-
-def _frigate_state(record: DetectionRecord, track_id: str) -> Row:
-    each = next((each for each in record["objects"] if each["track_id"] == track_id), None)
-    if each is None:
-        raise ValueError(f"expected frame {record['seq']} to hold track {track_id}, but it does not")
-    left, top, right, bottom = (round(value) for value in each["box"])
-    now_s = round(datetime.fromisoformat(record["wall_time"]).timestamp(), 3)
-    return {
-        "id": track_id,
-        "camera": record["stream_id"],
-        "frame_time": now_s,
-        "start_time": round(now_s - each["age_s"], 3),
-        "end_time": None,
-        "label": each["phrase"],
-        "sub_label": None,
-        "score": each["score"],
-        "top_score": each["score"],
-        "false_positive": each["state"] == "tentative",
-        "box": [left, top, right, bottom],
-        "area": (right - left) * (bottom - top),
-        "current_zones": list(each["zones"]),
-        "entered_zones": list(each["zones"]),
-        "has_clip": False,
-        "has_snapshot": False,
-    }
 
 
 def _ltwh(each: ObjectRecord) -> tuple[float, float, float, float]:

@@ -59,7 +59,7 @@ class FrameResult:
             `class_id` (index of the phrase in the prompt) and `confidence` (smoothed score of that phrase);
             data fields of length N: `phrase` (str), `phrase_scores` ((N, P) float32), `track_uid` (str;
             `stream:epoch:n`, empty while tentative), `state` (tentative, confirmed or lost),
-            `age_s` (float32), `interpolated` (bool).
+            `age_s` (float32), `interpolated` (bool); with rules also `zones` (tuples of names).
         stale: True when the detector gave no answer for this frame; `detections` then mean nothing.
         timing_ms: milliseconds by stage (`decode`, `letterbox`, `wait`, `detect`, `track`).
     """

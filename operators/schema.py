@@ -23,6 +23,7 @@ from groundstream.operators.frames import FrameResult
 _log = logging.getLogger(__name__)
 
 SCHEMA = "groundstream.detection/1"
+_EVENT_SCHEMA = "groundstream.event/1"  # may stand between them
 SCHEMA_FILE = Path(__file__).with_name("detection-1.json")
 #: An object lists so many of its phrases, the best first; its own phrase is always among them.
 MOST_PHRASES = 5
@@ -194,13 +195,25 @@ def from_record(record: DetectionRecord, phrases: Sequence[str] = ()) -> sv.Dete
 
 
 def read_records(path: Path) -> Iterator[DetectionRecord]:
-    """Read the records of a JSONL file one by one.
+    """Read the detection records of a JSONL file one by one; records of events are passed over.
 
     A last line without its end is what a killed run leaves: it is skipped with a warning.
 
     Raises:
         OSError: the file cannot be read.
         ValueError: another line is not a record of this version.
+    """
+    for number, line in whole_lines(path):
+        made = _parsed(line, path, number)
+        if made["schema"] == SCHEMA:
+            yield made
+
+
+def whole_lines(path: Path) -> Iterator[tuple[int, bytes]]:
+    """Yield the lines of a file with their numbers from 1; a last one that was cut is warned of instead.
+
+    Raises:
+        OSError: the file cannot be read.
     """
     with path.open("rb") as lines:
         for number, line in enumerate(lines, start=1):
@@ -209,7 +222,7 @@ def read_records(path: Path) -> Iterator[DetectionRecord]:
                     "%s: line %d is cut, the run was killed while it wrote it; skipped", path, number
                 )
                 return
-            yield _parsed(line, path, number)
+            yield number, line
 
 
 def _parsed(line: bytes, path: Path, number: int) -> DetectionRecord:
@@ -217,7 +230,7 @@ def _parsed(line: bytes, path: Path, number: int) -> DetectionRecord:
         content = json.loads(line)
     except ValueError as error:
         raise ValueError(f"{path}, line {number}: expected a record in JSON, but got {error}") from error
-    if not isinstance(content, dict) or content.get("schema") != SCHEMA:
+    if not isinstance(content, dict) or content.get("schema") not in (SCHEMA, _EVENT_SCHEMA):
         raise ValueError(f'{path}, line {number}: expected a record with "schema": "{SCHEMA}"')
     return cast("DetectionRecord", content)
 

@@ -10,10 +10,8 @@ from groundstream.operators.converters import (
     EPOCH_STEP,
     confirmed,
     from_coco,
-    from_frigate,
     from_mot,
     to_coco,
-    to_frigate,
     to_mot,
     track_id_of,
     track_number,
@@ -100,28 +98,3 @@ def test_coco_rows_refer_to_each_other_and_an_epoch_is_a_video_of_its_own() -> N
         assert row["category_id"] in categories
         assert row["area"] == pytest.approx(row["bbox"][2] * row["bbox"][3], abs=0.01)
     assert EPOCH_STEP + 1 in tracks
-
-
-def test_frigate_payloads_come_back_as_detections() -> None:
-    first, later = record(result(1, seq=0)), record(result(4, seq=90))
-    payload = json.loads(json.dumps(to_frigate("update", first, later, "cam:1:1"), allow_nan=False))
-    assert payload["type"] == "update"
-    got, expected = from_frigate(payload), from_record(later, PROMPT.phrases)[:1]
-    np.testing.assert_allclose(got.xyxy, expected.xyxy, atol=0.5)  # whole pixels there
-    np.testing.assert_allclose(got.confidence, expected.confidence)
-    for field in ("phrase", "track_uid"):
-        assert got.data[field].tolist() == expected.data[field].tolist()
-
-
-def test_frigate_payloads_say_when_and_how_well() -> None:
-    first, later = record(result(4, seq=0)), record(result(7, seq=90))
-    later["objects"][3]["zones"] = ["door"]
-    new = to_frigate("new", first, first, "cam:1:4")["after"]
-    assert (new["camera"], new["start_time"], new["frame_time"]) == ("cam", 1699999998.75, 1700000000.25)
-    assert (new["end_time"], new["entered_zones"]) == (None, [])
-    end = to_frigate("end", first, later, "cam:1:4")["after"]
-    assert end["end_time"] == end["frame_time"] == 1700000003.25
-    assert end["top_score"] == max(first["objects"][3]["score"], later["objects"][3]["score"])
-    assert end["entered_zones"] == ["door"]
-    with pytest.raises(ValueError, match="expected frame 0 to hold track cam:1:9"):
-        to_frigate("new", first, first, "cam:1:9")
