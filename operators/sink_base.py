@@ -6,11 +6,12 @@ from abc import ABC, abstractmethod
 from typing import Protocol
 
 from groundstream.operators.errors import OutputError
+from groundstream.operators.events import Event
 from groundstream.operators.frames import FrameResult
 
 
 class Sink(Protocol):
-    """A place that results go to; called from one thread only.
+    """A place that results and events go to; called from one thread only.
 
     Attributes:
         name: what it is called in messages and counters.
@@ -20,6 +21,13 @@ class Sink(Protocol):
 
     def write(self, result: FrameResult) -> None:
         """Write one result.
+
+        Raises:
+            OutputError: it cannot be written; what was written before is kept.
+        """
+
+    def write_event(self, event: Event) -> None:
+        """Write one message about an event, or nothing where the place has no room for events.
 
         Raises:
             OutputError: it cannot be written; what was written before is kept.
@@ -38,17 +46,28 @@ class RecordSink(ABC):
 
     Attributes:
         name: what it is called in messages and counters.
-        pending: results that `write` took but that are not at their place yet.
-        dropped: results that `write` took and that had to be given up.
+        pending: results and events that were taken but that are not at their place yet.
+        dropped: results and events that were taken and that had to be given up.
     """
 
     name: str
-    pending = 0
-    dropped = 0
+
+    @property
+    def pending(self) -> int:
+        """Nothing, unless a sink has something to wait for."""
+        return 0
+
+    @property
+    def dropped(self) -> int:
+        """Nothing, unless a sink may give up what it has taken."""
+        return 0
 
     @abstractmethod
     def write(self, result: FrameResult) -> None:
         """Write one result, whose picture may be no more than its size."""
+
+    def write_event(self, event: Event) -> None:  # noqa: B027 -- most formats know only detections
+        """Write one message about an event; formats that know only detections pass it over."""
 
     @abstractmethod
     def close(self) -> None:

@@ -27,6 +27,7 @@ class CocoSink(RecordSink):
 
     Args:
         path: the file that is there once the sink is closed.
+        keep_bytes: so much of an old part file is kept, and continued.
 
     Raises:
         OutputError: the file or the part file beside it cannot be written.
@@ -34,13 +35,15 @@ class CocoSink(RecordSink):
 
     name = "coco"
 
-    def __init__(self, path: Path) -> None:
+    def __init__(self, path: Path, keep_bytes: int = 0) -> None:
         if path.is_dir():
             raise OutputError(f"cannot write {path}: it is a folder; name a file in it")
         self._path = path
         self._part_path = path.with_name(path.name + ".part")
-        self._part = RecordFile(self._part_path)
+        self._part = RecordFile(self._part_path, keep_bytes)
         self._rows = CocoRows()
+        for kind, row in _rows_of(self._part_path):
+            self._rows.count(kind, row)
         self._closed = False
 
     def write(self, result: FrameResult) -> None:
@@ -79,6 +82,12 @@ def finish_coco(part: Path, path: Path) -> None:
             building.unlink(missing_ok=True)
     except OSError as error:
         raise OutputError(f"{output_error(path, error)}; all rows are kept in {part}") from error
+
+
+def _rows_of(part: Path) -> Iterator[tuple[str, Row]]:
+    with part.open(encoding="utf-8") as lines:
+        for line in lines:
+            yield from json.loads(line).items()
 
 
 def _document(part: Path) -> Iterator[str]:

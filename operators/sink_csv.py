@@ -27,6 +27,7 @@ class CsvSink(RecordSink):
 
     Args:
         path: the file; `-` is standard output.
+        keep_bytes: so much of an old file is kept, and continued.
 
     Raises:
         OutputError: the file cannot be opened.
@@ -34,9 +35,10 @@ class CsvSink(RecordSink):
 
     name = "csv"
 
-    def __init__(self, path: Path) -> None:
-        self._file = RecordFile(path)
-        self._file.write(_lines([COLUMNS]))
+    def __init__(self, path: Path, keep_bytes: int = 0) -> None:
+        self._file = RecordFile(path, keep_bytes)
+        if not keep_bytes:
+            self._file.write(_lines([COLUMNS]))
 
     def write(self, result: FrameResult) -> None:
         """Write one row per confirmed object."""

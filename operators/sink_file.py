@@ -46,20 +46,21 @@ class RecordFile:
     """Appends whole texts to a new file, or to standard output.
 
     Each text goes to the operating system before `write` returns, so that it outlives this process. A text
-    that could be written only in part is taken back. An old file is replaced; one that is being written
-    by somebody else is refused.
+    that could be written only in part is taken back. An old file is replaced, or cut and continued; one
+    that is being written by somebody else is refused.
 
     Args:
         path: the file, `STDOUT` for standard output; missing folders are made.
+        keep_bytes: so much of an old file is kept.
 
     Raises:
         OutputError: the file cannot be opened.
     """
 
-    def __init__(self, path: Path) -> None:
+    def __init__(self, path: Path, keep_bytes: int = 0) -> None:
         self._path = path
         self._lock = _STDOUT_LOCK if path == STDOUT else threading.Lock()
-        self._descriptor: int | None = 1 if path == STDOUT else _open(path)
+        self._descriptor: int | None = 1 if path == STDOUT else _open(path, keep_bytes)
         self._regular = path != STDOUT and stat.S_ISREG(os.fstat(self._descriptor).st_mode)
 
     def write(self, text: str) -> None:
@@ -99,14 +100,14 @@ def _take_back(descriptor: int, count: int) -> None:
         os.ftruncate(descriptor, os.fstat(descriptor).st_size - count)
 
 
-def _open(path: Path) -> int:
+def _open(path: Path, keep_bytes: int) -> int:
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
         descriptor = os.open(path, _FLAGS, 0o666)
         try:
             if stat.S_ISREG(os.fstat(descriptor).st_mode):
                 _claim(path, descriptor)
-                os.ftruncate(descriptor, 0)
+                os.ftruncate(descriptor, keep_bytes)
         except BaseException:
             os.close(descriptor)
             raise

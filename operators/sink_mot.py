@@ -16,6 +16,7 @@ class MotSink(RecordSink):
 
     Args:
         path: the file; `-` is standard output.
+        keep_bytes: so much of an old file is kept, and continued.
 
     Raises:
         OutputError: the file cannot be opened.
@@ -23,8 +24,8 @@ class MotSink(RecordSink):
 
     name = "mot"
 
-    def __init__(self, path: Path) -> None:
-        self._file = RecordFile(path)
+    def __init__(self, path: Path, keep_bytes: int = 0) -> None:
+        self._file = RecordFile(path, keep_bytes)
 
     def write(self, result: FrameResult) -> None:
         """Write one line per confirmed object."""

@@ -13,11 +13,13 @@ from typing import NamedTuple
 import redis
 
 from groundstream.operators.errors import OutputError
+from groundstream.operators.event_schema import delivery_id, event_record
+from groundstream.operators.events import Event
 from groundstream.operators.frames import FrameResult
 from groundstream.operators.redis_link import connect, place_of, reason_of
 from groundstream.operators.schema import record
 from groundstream.operators.sink_base import RecordSink
-from groundstream.operators.sink_jsonl import json_text
+from groundstream.operators.sink_jsonl import json_bytes
 
 _log = logging.getLogger(__name__)
 
@@ -31,19 +33,25 @@ _REFUSALS = ("NOAUTH", "WRONGPASS", "NOPERM", "WRONGTYPE")
 
 
 class _Entry(NamedTuple):
-    """A record on its way: what consumers tell repetitions by, its JSON, the losses that it reports."""
+    """A record on its way: what consumers tell repetitions by, its JSON, the losses that it reports.
+
+    An event's record has no place for losses: `dropped` is None.
+    """
 
     delivery_id: str
     payload: bytes
-    dropped: Mapping[str, int]
+    dropped: Mapping[str, int] | None
 
 
 class RedisStreamSink(RecordSink):
-    """Adds one entry per frame (XADD) with the fields `id` (`stream:epoch:seq`) and `record` (JSON).
+    """Adds one entry per frame and event (XADD) with the fields `id` and `record` (JSON).
+
+    `id` is `stream:epoch:seq` of a frame, `ID:type:seq` of an event's message.
 
     While the server is away, entries wait in a spool and are delivered in order when it is back; what the
     spool cannot hold is given up, oldest first, and counted in the `dropped_since_last` of the next
-    record. An entry whose delivery was not confirmed is sent again: consumers drop repetitions by `id`.
+    frame's record. An entry whose delivery was not confirmed is sent again: consumers drop repetitions by
+    `id`.
 
     Args:
         url: `redis://...` or `rediss://...`, as `operators.redis_link.connect` takes it.
@@ -57,6 +65,8 @@ class RedisStreamSink(RecordSink):
     """
 
     name = "redis"
+    pending = 0
+    dropped = 0
 
     def __init__(
         self,
@@ -85,9 +95,15 @@ class RedisStreamSink(RecordSink):
         """
         made = record(result)
         name = f"{made['stream_id']}:{made['epoch']}:{made['seq']}"
-        self._keep(_Entry(name, _encoded(made), made["dropped_since_last"]))
-        if not self._wait_s or self._clock() >= self._rests_until:
-            self._deliver()
+        self._take(_Entry(name, json_bytes(made), made["dropped_since_last"]))
+
+    def write_event(self, event: Event) -> None:
+        """Deliver the record of `event` after all that wait, or let it wait with them.
+
+        Raises:
+            OutputError: the server refuses, for a reason that waiting will not change.
+        """
+        self._take(_Entry(delivery_id(event), json_bytes(event_record(event)), None))
 
     def close(self) -> None:
         """Deliver what waits, for up to `CLOSE_PATIENCE_S`; may be called twice.
@@ -106,6 +122,11 @@ class RedisStreamSink(RecordSink):
             self._clear()
             raise OutputError(f"{left} records could not be delivered to {self._place}: {self._reason}")
 
+    def _take(self, entry: _Entry) -> None:
+        self._keep(entry)
+        if not self._wait_s or self._clock() >= self._rests_until:
+            self._deliver()
+
     def _keep(self, entry: _Entry) -> None:
         self._spool.append(entry)
         self._waiting_bytes += len(entry.payload)
@@ -113,7 +134,7 @@ class RedisStreamSink(RecordSink):
             oldest = self._spool.popleft()
             self._waiting_bytes -= len(oldest.payload)
             self.dropped += 1
-            self._lost.update(oldest.dropped)
+            self._lost.update(oldest.dropped or {})
             self._lost["redis_spool_full"] += 1
         self.pending = len(self._spool)
 
@@ -144,13 +165,16 @@ class RedisStreamSink(RecordSink):
             self.pending = len(self._spool)
 
     def _report_losses(self) -> None:
-        """Let the record that is next say what was given up before it."""
+        """Let the frame's record that is next say what was given up before it."""
         if not self._lost:
             return
-        entry = self._spool.popleft()
+        at = next((at for at, entry in enumerate(self._spool) if entry.dropped is not None), None)
+        if at is None:
+            return
+        entry = self._spool[at]
         dropped = dict(self._lost + Counter(entry.dropped))
-        payload = _encoded(json.loads(entry.payload) | {"dropped_since_last": dropped})
-        self._spool.appendleft(_Entry(entry.delivery_id, payload, dropped))
+        payload = json_bytes(json.loads(entry.payload) | {"dropped_since_last": dropped})
+        self._spool[at] = _Entry(entry.delivery_id, payload, dropped)
         self._waiting_bytes += len(payload) - len(entry.payload)
         self._lost.clear()
 
@@ -170,7 +194,3 @@ class RedisStreamSink(RecordSink):
         self.dropped += len(self._spool)
         self._spool.clear()
         self.pending = self._waiting_bytes = 0
-
-
-def _encoded(made: object) -> bytes:
-    return json_text(made).encode("utf-8", "backslashreplace")

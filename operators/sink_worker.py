@@ -14,6 +14,7 @@ from time import monotonic
 from typing import TYPE_CHECKING, Literal, cast
 
 from groundstream.operators.errors import OutputError
+from groundstream.operators.events import Event
 from groundstream.operators.frames import FrameResult
 from groundstream.operators.sink_base import RecordSink, Sink
 
@@ -25,7 +26,7 @@ _log = logging.getLogger(__name__)
 
 @dataclass(frozen=True)
 class WorkerCounters:
-    """What became of the results that a worker was given.
+    """What became of the results and events that a worker was given.
 
     Attributes:
         written: they are at their place; also after `kill -9`.
@@ -51,15 +52,17 @@ class PictureSize:
 
 
 class SinkWorker:
-    """Takes results off the hot path; a sink that fails is reported once, closed, and left alone.
+    """Takes results and events off the hot path, in order; a sink that fails is reported once and left alone.
 
     Results that are dropped from a full queue are counted in the next result's `dropped`, together with
     what those results had counted themselves.
 
     Args:
-        sink: where results go; only this worker's thread calls it.
-        capacity: results that may wait. Their pictures are kept only for sinks that draw.
-        when_full: `block` makes `put` wait, `drop_oldest` gives up the result that waits longest.
+        sink: where results and events go; only this worker's thread calls it.
+        capacity: results and events that may wait. Pictures are kept only for sinks that draw.
+        when_full: `block` makes `put` wait; `drop_oldest` gives up the result that waits longest, and an
+            event only where nothing but events waits.
+        after_seq: results up to this frame are there already, from a process that died; they are passed over.
         on_error: called once, as a rule from the worker's thread, with the sink's name and why it failed.
     """
 
@@ -70,13 +73,15 @@ class SinkWorker:
         capacity: int,
         when_full: Literal["block", "drop_oldest"],
         on_error: Callable[[str, OutputError], None],
+        after_seq: int = -1,
     ) -> None:
         if capacity < 1:
             raise ValueError(f"expected a capacity of at least 1 result, but got {capacity}")
         self.name = sink.name
         self._sink = sink
         self._capacity, self._when_full, self._on_error = capacity, when_full, on_error
-        self._queue: deque[tuple[float, FrameResult]] = deque()
+        self._after_seq = after_seq
+        self._queue: deque[tuple[float, FrameResult | Event]] = deque()
         self._change = threading.Condition()
         self._lost: Counter[str] = Counter()
         self._done = self._dropped = 0
@@ -108,8 +113,14 @@ class SinkWorker:
 
     def put(self, result: FrameResult) -> None:
         """Hand on one result; safe from several threads. After a failure or `close` it is dropped."""
-        if isinstance(self._sink, RecordSink):
-            result = without_picture(result)
+        if result.frame.seq > self._after_seq:
+            self._put(without_picture(result) if isinstance(self._sink, RecordSink) else result)
+
+    def put_event(self, event: Event) -> None:
+        """Hand on one message about an event, after the results before it; otherwise like `put`."""
+        self._put(event)
+
+    def _put(self, item: FrameResult | Event) -> None:
         with self._change:
             if self._when_full == "block":
                 self._change.wait_for(lambda: len(self._queue) < self._capacity or self._ended())
@@ -117,11 +128,8 @@ class SinkWorker:
                 self._dropped += 1
                 return
             if len(self._queue) == self._capacity:
-                _, oldest = self._queue.popleft()
-                self._dropped += 1
-                self._lost.update(oldest.frame.dropped)
-                self._lost[f"{self.name}_full"] += 1
-            self._queue.append((monotonic(), result))
+                self._drop_oldest()
+            self._queue.append((monotonic(), item))
             self._change.notify_all()
 
     def close(self, timeout_s: float = 30.0) -> None:
@@ -142,8 +150,11 @@ class SinkWorker:
 
     def _run(self) -> None:
         try:
-            while (result := self._next()) is not None:
-                self._sink.write(result)
+            while (item := self._next()) is not None:
+                if isinstance(item, Event):
+                    self._sink.write_event(item)
+                else:
+                    self._sink.write(item)
                 with self._change:
                     self._writing_since = None
                     self._done += 1
@@ -154,16 +165,28 @@ class SinkWorker:
             _log.exception("the output %s failed in a way that should not happen", self.name)
             self._stop_after(OutputError(f"the output {self.name} failed: {error!r}"))
 
-    def _next(self) -> FrameResult | None:
-        """Wait for a result; None when the worker is closing and all are written."""
+    def _drop_oldest(self) -> None:
+        """Give up the oldest result; one event says more than one frame of many."""
+        at = next((at for at, (_, item) in enumerate(self._queue) if isinstance(item, FrameResult)), 0)
+        _, oldest = self._queue[at]
+        del self._queue[at]
+        self._dropped += 1
+        if isinstance(oldest, FrameResult):
+            self._lost.update(oldest.frame.dropped)
+        self._lost[f"{self.name}_full"] += 1
+
+    def _next(self) -> FrameResult | Event | None:
+        """Wait for a result or an event; None when the worker is closing and all are written."""
         with self._change:
             self._change.wait_for(lambda: self._queue or self._ended())
             if not self._queue:
                 return None
-            self._writing_since, result = self._queue.popleft()
-            lost, self._lost = self._lost, Counter()
+            self._writing_since, item = self._queue.popleft()
             self._change.notify_all()
-        return with_dropped(result, lost) if lost else result
+            if isinstance(item, Event):
+                return item
+            lost, self._lost = self._lost, Counter()
+        return with_dropped(item, lost) if lost else item
 
     def _stop_after(self, error: OutputError) -> None:
         if self._mark_failed():

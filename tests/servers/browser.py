@@ -1,0 +1,106 @@
+"""A real browser for tests: plays a video in headless Chromium and says what it saw."""
+
+from __future__ import annotations
+
+import json
+import os
+import queue
+import shutil
+import subprocess
+import tempfile
+import threading
+from dataclasses import dataclass
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from numpy.typing import NDArray
+
+#: A browser takes a second to start on a quiet machine.
+PATIENT_S = 120.0
+
+_PAGE = b"""<!doctype html><video id="video" muted></video><script>
+const video = document.getElementById("video");
+const tell = (seen) => fetch("/seen", {method: "POST", body: JSON.stringify(seen)});
+const look = () => {
+  const canvas = document.createElement("canvas");
+  [canvas.width, canvas.height] = [video.videoWidth, video.videoHeight];
+  const context = canvas.getContext("2d");
+  context.drawImage(video, 0, 0);
+  const pixels = context.getImageData(0, 0, canvas.width, canvas.height).data;
+  tell({duration: video.duration, width: canvas.width, height: canvas.height,
+        time: video.currentTime, red: Array.from(pixels).filter((_, at) => at % 4 == 0)});
+};
+video.onerror = () => tell({error: video.error.message});
+video.onloadeddata = () => {
+  video.onseeked = look;
+  video.currentTime = parseFloat(location.hash.slice(1));
+};
+fetch("/video").then((answer) => answer.blob()).then((blob) => { video.src = URL.createObjectURL(blob); });
+</script>"""
+
+
+@dataclass(frozen=True, eq=False)
+class Played:
+    """What a browser saw of a video.
+
+    Attributes:
+        duration_s: its length as the browser reads it.
+        time_s: where it looked.
+        red: the red channel of the picture there, (H, W) uint8.
+    """
+
+    duration_s: float
+    time_s: float
+    red: NDArray[np.uint8]
+
+
+def play(path: Path, at_s: float) -> Played:
+    """Open `path` in Chromium, go to `at_s` seconds, and return what it shows there."""
+    browser = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
+    if browser is None and os.environ.get("CI") != "true":
+        pytest.skip("no Chromium here")
+    assert browser, "no Chromium: install the package chromium"
+    answers: queue.Queue[dict[str, Any]] = queue.Queue()
+    with _serve(path, answers) as server, tempfile.TemporaryDirectory(ignore_cleanup_errors=True) as profile:
+        url = f"http://127.0.0.1:{server.server_port}/#{at_s}"
+        options = ["--headless", "--no-sandbox", "--disable-gpu", "--disable-dev-shm-usage", "--mute-audio"]
+        command = [browser, *options, f"--user-data-dir={profile}", "--remote-debugging-port=0", url]
+        with subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL) as process:
+            try:
+                seen = answers.get(timeout=PATIENT_S)
+            finally:
+                process.terminate()
+                server.shutdown()
+    assert "error" not in seen, f"{path.name}: Chromium says {seen['error']}"
+    shape = (seen["height"], seen["width"])
+    return Played(seen["duration"], seen["time"], np.array(seen["red"], np.uint8).reshape(shape))
+
+
+def _serve(path: Path, answers: queue.Queue[dict[str, Any]]) -> ThreadingHTTPServer:
+    class Handler(BaseHTTPRequestHandler):
+        def do_GET(self) -> None:
+            if self.path == "/video":
+                self._answer("video/mp4", path.read_bytes())
+            else:
+                self._answer("text/html", _PAGE)
+
+        def do_POST(self) -> None:
+            answers.put(json.loads(self.rfile.read(int(self.headers["Content-Length"]))))
+            self._answer("text/plain", b"thanks")
+
+        def log_message(self, *_: object) -> None:
+            pass
+
+        def _answer(self, kind: str, body: bytes) -> None:
+            self.send_response(200)
+            self.send_header("Content-Type", kind)
+            self.send_header("Content-Length", str(len(body)))
+            self.end_headers()
+            self.wfile.write(body)
+
+    server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
+    threading.Thread(target=server.serve_forever, daemon=True).start()
+    return server
