@@ -10,6 +10,7 @@ from urllib.parse import unquote, urlsplit
 import av
 
 from groundstream.operators.errors import ConfigError, Reason, SourceError
+from groundstream.operators.packet_tap import PacketTap
 from groundstream.operators.source_addresses import http_address, http_camera, rtsp_camera, webcam
 from groundstream.operators.source_base import OnStatus, Source
 from groundstream.operators.source_camera import CameraSource
@@ -42,7 +43,12 @@ _SCHEMES = ("rtsp", "rtsps", "http", "https", "file")
 
 
 def open_source(
-    uri: str, stream_id: str, options: SourceOptions, *, on_status: OnStatus | None = None
+    uri: str,
+    stream_id: str,
+    options: SourceOptions,
+    *,
+    on_status: OnStatus | None = None,
+    tap: PacketTap | None = None,
 ) -> Source:
     """Open what `uri` names.
 
@@ -60,6 +66,7 @@ def open_source(
         stream_id: name of the stream in frames and logs.
         options: what is asked of the source.
         on_status: called from the source's threads at each change of state; should return at once.
+        tap: gets the compressed video in segments; images have none, and the tap says so.
 
     Raises:
         SourceError: the file, recording or image cannot be read; `reason` and message say why.
@@ -67,37 +74,41 @@ def open_source(
     """
     check_hwaccel(options.hwaccel)
     if has_scheme(uri):
-        return _open_address(uri, stream_id, options, on_status)
+        return _open_address(uri, stream_id, options, on_status, tap)
     device = _webcam_device(uri)
     if device is not None:
-        return _camera(stream_id, webcam(uri, device, options), options, on_status)
-    return _open_path(uri, stream_id, options, on_status)
+        return _camera(stream_id, webcam(uri, device, options), options, on_status, tap)
+    return _open_path(uri, stream_id, options, on_status, tap)
 
 
-def _open_address(uri: str, stream_id: str, options: SourceOptions, on_status: OnStatus | None) -> Source:
+def _open_address(
+    uri: str, stream_id: str, options: SourceOptions, on_status: OnStatus | None, tap: PacketTap | None
+) -> Source:
     scheme = uri.split("://", 1)[0].lower()
     if scheme == "file":
-        return _open_path(unquote(urlsplit(uri).path), stream_id, options, on_status)
+        return _open_path(unquote(urlsplit(uri).path), stream_id, options, on_status, tap)
     if scheme in ("rtsp", "rtsps"):
-        return _camera(stream_id, rtsp_camera(uri, options), options, on_status)
+        return _camera(stream_id, rtsp_camera(uri, options), options, on_status, tap)
     if scheme in ("http", "https"):
-        return _open_http(uri, stream_id, options, on_status)
+        return _open_http(uri, stream_id, options, on_status, tap)
     close = difflib.get_close_matches(scheme, _SCHEMES, n=1)
     advice = f"did you mean {close[0]}://?" if close else f"expected one of {', '.join(_SCHEMES)}"
     raise SourceError(f"{mask(uri)}: {scheme}:// is not known; {advice}", Reason.INVALID)
 
 
-def _open_http(uri: str, stream_id: str, options: SourceOptions, on_status: OnStatus | None) -> Source:
+def _open_http(
+    uri: str, stream_id: str, options: SourceOptions, on_status: OnStatus | None, tap: PacketTap | None
+) -> Source:
     address = http_address(uri, options)
     in_range = options.start_s is not None or options.end_s is not None
     if (options.semantics == "live" and not in_range) or not _has_end(uri, address):
-        return _camera(stream_id, http_camera(uri, options), options, on_status)
+        return _camera(stream_id, http_camera(uri, options), options, on_status, tap)
 
     def explain(error: BaseException) -> SourceError:
         return live_failure(uri, error, examine=True)
 
     semantics: Semantics = "live" if options.semantics == "live" else "file"
-    return FileSource(stream_id, mask(uri), address, semantics, options, explain, on_status)
+    return FileSource(stream_id, mask(uri), address, semantics, options, explain, on_status, tap)
 
 
 def _has_end(uri: str, address: Address) -> bool:
@@ -110,12 +121,16 @@ def _has_end(uri: str, address: Address) -> bool:
 
 
 def _camera(
-    stream_id: str, camera: Camera, options: SourceOptions, on_status: OnStatus | None
+    stream_id: str,
+    camera: Camera,
+    options: SourceOptions,
+    on_status: OnStatus | None,
+    tap: PacketTap | None,
 ) -> CameraSource:
     if options.start_s is not None or options.end_s is not None:
         raise ConfigError(f"{mask(camera.uri)}: start and end need a file; a camera has neither")
     semantics: Semantics = "file" if options.semantics == "file" else "live"
-    return CameraSource(stream_id, camera, semantics, options, on_status)
+    return CameraSource(stream_id, camera, semantics, options, on_status, tap=tap)
 
 
 def _webcam_device(uri: str) -> str | None:
@@ -125,16 +140,22 @@ def _webcam_device(uri: str) -> str | None:
     return uri.removeprefix("webcam:") if uri.startswith("webcam:") else None
 
 
-def _open_path(place: str, stream_id: str, options: SourceOptions, on_status: OnStatus | None) -> Source:
+def _open_path(
+    place: str, stream_id: str, options: SourceOptions, on_status: OnStatus | None, tap: PacketTap | None
+) -> Source:
     path = Path(place)
     semantics: Semantics = "live" if options.semantics == "live" else "file"
     if path.is_dir() or (glob.has_magic(place) and not path.exists()) or is_image(path):
         if not path.exists() and not glob.has_magic(place):
             raise missing_file(path)
+        if tap is not None:
+            tap.absent = "images have no compressed video to keep"
         return ImagesSource(stream_id, place, find_images(place), semantics, options, on_status)
     if not path.exists():
         raise missing_file(path)
     address = Address(str(path), hwaccel=options.hwaccel)
-    return FileSource(
-        stream_id, place, address, semantics, options, lambda error: file_failure(path, error), on_status
-    )
+
+    def explain(error: BaseException) -> SourceError:
+        return file_failure(path, error)
+
+    return FileSource(stream_id, place, address, semantics, options, explain, on_status, tap)

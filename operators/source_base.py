@@ -16,6 +16,7 @@ import av
 from groundstream.operators.errors import Reason, SourceError
 from groundstream.operators.frames import Frame
 from groundstream.operators.latest import InOrder, Latest, Line
+from groundstream.operators.resume import Position
 from groundstream.operators.source_values import Semantics, SourceCounters, SourceInfo, SourceStatus, State
 from groundstream.operators.urls import mask
 
@@ -76,6 +77,13 @@ class Source(ABC):
             yield frame
         if self._failure is not None:
             raise self._failure
+
+    def go_on_after(self, position: Position) -> None:
+        """Number frames from the one after `position` on; comes before the iteration.
+
+        A file is opened at the time of that frame, which it leaves out; a camera begins the next epoch.
+        """
+        self._seq = itertools.count(position.seq + 1)
 
     def __enter__(self) -> Self:
         return self

@@ -9,9 +9,12 @@ import av
 
 from groundstream.operators.backoff import Backoff
 from groundstream.operators.errors import Reason, SourceError
+from groundstream.operators.packet_tap import GopCutter, PacketTap
+from groundstream.operators.resume import Position
 from groundstream.operators.source_base import OnStatus, Source
 from groundstream.operators.source_clock import Sampler
 from groundstream.operators.source_connection import Camera, Connection
+from groundstream.operators.source_decode import interval_of
 from groundstream.operators.source_values import Semantics, SourceInfo, SourceOptions, State
 from groundstream.operators.urls import mask
 
@@ -40,9 +43,10 @@ class CameraSource(Source):
         options: SourceOptions,
         on_status: OnStatus | None,
         backoff: Backoff | None = None,
+        tap: PacketTap | None = None,
     ) -> None:
         super().__init__(stream_id, mask(camera.uri), semantics, on_status)
-        self._camera, self._options = camera, options
+        self._camera, self._options, self._tap = camera, options, tap
         self._backoff = backoff or Backoff()
         self._wake = threading.Event()
         self._current: Connection | None = None
@@ -55,6 +59,11 @@ class CameraSource(Source):
         self._closing.set()
         self._wake.set()
         super().close()
+
+    def go_on_after(self, position: Position) -> None:
+        """Begin the epoch after that of `position`."""
+        super().go_on_after(position)
+        self._epoch = position.epoch
 
     def connected(self, connection: Connection, info: SourceInfo) -> None:
         """Begin a new epoch with the first picture of `connection`."""
@@ -76,6 +85,17 @@ class CameraSource(Source):
             self.counters.frames_skipped += 1
             return True
         return self._hand_on(picture, time_s, self._epoch)
+
+    def cutter(self, connection: Connection, stream: av.VideoStream) -> GopCutter | None:
+        """Return who cuts the packets of `connection` for the tap; None where there is no tap."""
+        if self._tap is None:
+            return None
+
+        def epoch() -> int | None:
+            # The first picture begins the epoch; what was read before it belongs to nobody.
+            return self._epoch if connection is self._current and connection.frames else None
+
+        return self._tap.cutter(stream, self._stream_id, epoch, interval_of(stream))
 
     def _produce(self) -> None:
         self._tell("starting", None, f"{self._label}: connecting", epoch=1)
@@ -124,8 +144,8 @@ class CameraSource(Source):
         return SourceError(f"{self._label}: closed", Reason.ENDED)
 
     def _leave(self, connection: Connection) -> None:
-        self._current = None
         connection.abandon()
+        self._current = None
         connection.join(_CLOSE_S if self._closing.is_set() else 0.0)
         self._abandoned = [other for other in (*self._abandoned, connection) if other.is_alive]
 

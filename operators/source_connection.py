@@ -15,6 +15,7 @@ from av.container import InputContainer
 
 from groundstream.operators.errors import Reason, SourceError
 from groundstream.operators.latest import Line
+from groundstream.operators.packet_tap import GopCutter
 from groundstream.operators.source_clock import Clock, Pacer
 from groundstream.operators.source_decode import (
     Address,
@@ -67,6 +68,9 @@ class Receiver(Protocol):
     def connected(self, connection: Connection, info: SourceInfo) -> None:
         """Hear that the first picture has come."""
 
+    def cutter(self, connection: Connection, stream: av.VideoStream) -> GopCutter | None:
+        """Return who takes the packets of `stream`; None when nobody does."""
+
     def receive(self, connection: Connection, picture: av.VideoFrame, time_s: float) -> bool:
         """Take a picture; False ends the connection."""
 
@@ -98,6 +102,7 @@ class Connection:
         self._patience = Patience(camera.floor_s, camera.patience_s)
         self._abandoned = threading.Event()
         self._packets, self._busy = 0, False
+        self._cutter: GopCutter | None = None
         self._last_packet = self._last_picture = time.monotonic()
         self._thread = threading.Thread(target=self._run, name=f"read {log.name}", daemon=True)
 
@@ -106,8 +111,10 @@ class Connection:
         self._thread.start()
 
     def abandon(self) -> None:
-        """Take nothing from this connection any more."""
+        """Take nothing from this connection any more; the video that it has read is cut off here."""
         self._abandoned.set()
+        if self._cutter is not None:
+            self._cutter.end()
 
     @property
     def is_alive(self) -> bool:
@@ -175,7 +182,8 @@ class Connection:
         # A camera that sets its clock may leap; a true gap of that length would have been a stall.
         clock = Clock(interval_of(stream), longest_gap_s=max(CEILING_S, self._patience.limit_s))
         stamp_of = arrival_of if container.format.name in _WITHOUT_TIMES else presentation_of
-        decoder = Decoder(stream, clock, self._counters, self._line, stamp_of)
+        self._cutter = self._receiver.cutter(self, stream)
+        decoder = Decoder(stream, clock, self._counters, self._line, stamp_of, self._cutter)
         yield from decoder.pictures(container, self._note_packet)
 
     def _note_packet(self) -> None:

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
+import contextlib
 import time
 from collections.abc import Callable, Generator, Iterator
-from contextlib import closing
 from dataclasses import dataclass, field
 from fractions import Fraction
 from typing import Literal, TypeAlias, cast
@@ -16,6 +16,7 @@ from av.stream import Discard, Disposition
 
 from groundstream.operators.errors import ConfigError, Reason, SourceError
 from groundstream.operators.latest import Line
+from groundstream.operators.packet_tap import GopCutter
 from groundstream.operators.source_clock import Clock
 from groundstream.operators.source_upright import Upright
 from groundstream.operators.source_values import SourceCounters, SourceInfo
@@ -188,10 +189,11 @@ class Decoder:
         counters: SourceCounters,
         line: Line,
         stamp_of: Callable[[av.VideoFrame], float | None] = presentation_of,
+        cutter: GopCutter | None = None,
     ) -> None:
         self._stream, self._clock, self._stamp_of = stream, clock, stamp_of
         self._counters, self._line = counters, line
-        self._upright = Upright()
+        self._upright, self._cutter = Upright(), cutter
 
     def pictures(
         self, container: InputContainer, on_packet: Callable[[], None] | None = None
@@ -201,21 +203,31 @@ class Decoder:
         Raises:
             av.FFmpegError: the container cannot be read further.
         """
-        # A generator of Cython does not clean up after itself when it is merely forgotten.
-        with closing(cast(_Packets, container.demux(self._stream))) as packets:
+        with contextlib.ExitStack() as at_end:
+            # A generator of Cython does not clean up after itself when it is merely forgotten.
+            packets = at_end.enter_context(contextlib.closing(cast(_Packets, container.demux(self._stream))))
+            if self._cutter is not None:
+                at_end.callback(self._cutter.end)
             for packet in packets:
                 if on_packet is not None:
                     on_packet()
                 for frame in self._decode(packet):
-                    self._counters.frames_damaged += frame.is_corrupt
-                    repaired = self._clock.repaired
-                    time_s = self._clock.read(self._stamp_of(frame))
-                    self._counters.times_repaired += self._clock.repaired - repaired
-                    yield self._upright(frame), time_s
+                    yield self._upright(frame), self._time_of(frame)
+
+    def _time_of(self, frame: av.VideoFrame) -> float:
+        self._counters.frames_damaged += frame.is_corrupt
+        repaired = self._clock.repaired
+        time_s = self._clock.read(self._stamp_of(frame))
+        self._counters.times_repaired += self._clock.repaired - repaired
+        if self._cutter is not None:
+            self._cutter.picture(frame, time_s)
+        return time_s
 
     def _decode(self, packet: av.Packet[av.VideoStream]) -> list[av.VideoFrame]:
         if packet.is_corrupt:
             self._counters.packets_corrupt += 1
+        if self._cutter is not None:
+            self._cutter.packet(packet)
         try:
             return packet.decode()
         except EOFError:  # a decoder that was flushed already

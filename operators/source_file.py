@@ -8,6 +8,7 @@ import av
 from av.container import InputContainer
 
 from groundstream.operators.errors import Reason, SourceError
+from groundstream.operators.packet_tap import PacketTap
 from groundstream.operators.source_base import OnStatus
 from groundstream.operators.source_clock import Clock
 from groundstream.operators.source_decode import (
@@ -54,9 +55,10 @@ class FileSource(PlayedSource):
         options: SourceOptions,
         explain: Explain,
         on_status: OnStatus | None,
+        tap: PacketTap | None = None,
     ) -> None:
         super().__init__(stream_id, label, semantics, options, on_status)
-        self._address, self._explain, self._end_s = address, explain, 0.0
+        self._address, self._explain, self._end_s, self._tap = address, explain, 0.0, tap
         try:
             self._container, self._stream = self._open()
         except av.FFmpegError as error:
@@ -112,8 +114,10 @@ class FileSource(PlayedSource):
         return True
 
     def _decoded(self, zero_s: float | None) -> Pictures:
-        clock = Clock(interval_of(self._stream), zero_s)
-        decoder = Decoder(self._stream, clock, self.counters, self._line)
+        clock, cutter = Clock(interval_of(self._stream), zero_s), None
+        if self._tap is not None:
+            cutter = self._tap.cutter(self._stream, self._stream_id, lambda: 1, interval_of(self._stream))
+        decoder = Decoder(self._stream, clock, self.counters, self._line, cutter=cutter)
         yield from decoder.pictures(self._container)
 
     def _note_if_cut_off(self) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from abc import abstractmethod
 from collections.abc import Generator
 from itertools import chain
@@ -9,6 +10,7 @@ from itertools import chain
 import av
 
 from groundstream.operators.errors import Reason, SourceError
+from groundstream.operators.resume import Position
 from groundstream.operators.source_base import OnStatus, Source
 from groundstream.operators.source_clock import Pacer, Sampler
 from groundstream.operators.source_values import Semantics, SourceInfo, SourceOptions
@@ -17,6 +19,8 @@ Pictures = Generator[tuple[av.VideoFrame, float], None, None]
 
 #: Times of the same moment may differ by rounding.
 _ROUNDING_S = 1e-6
+#: A frame is known by its time in a record, which has six decimals.
+_AFTER_S = 2e-6
 
 
 class PlayedSource(Source):
@@ -40,6 +44,12 @@ class PlayedSource(Source):
         self._trouble: str | None = None
         self._reading: Pictures = self._in_range()
         self._first: tuple[av.VideoFrame, float] | None = None
+        self._done_s = -math.inf
+
+    def go_on_after(self, position: Position) -> None:
+        """Leave out what comes up to `position`."""
+        super().go_on_after(position)
+        self._done_s = position.time_s + _AFTER_S
 
     def _begin(self) -> None:
         """Decode the first picture; the last thing that the constructor of a source does."""
@@ -79,6 +89,8 @@ class PlayedSource(Source):
             self.counters.frames_read += 1
             if not self._sampler.keeps(time_s):
                 self.counters.frames_skipped += 1
+                continue
+            if time_s <= self._done_s:
                 continue
             if pacer is not None:
                 pacer.wait(time_s)
