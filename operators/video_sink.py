@@ -2,24 +2,17 @@
 
 from __future__ import annotations
 
-from fractions import Fraction
 from pathlib import Path
 
 import av
 import numpy as np
-from av.video.frame import PictureType
 from av.video.reformatter import VideoReformatter
-from av.video.stream import VideoStream
 
 from groundstream.operators.annotate import Annotator
 from groundstream.operators.errors import OutputError
+from groundstream.operators.events import Event
 from groundstream.operators.frames import Frame, FrameResult
-
-CLOCK = Fraction(1, 90_000)  # divides 24, 25, 30, 50, 60 and 30000/1001 frames a second without rest
-FRAGMENT_S = 1.0  # at most so much of the end is lost when the process is killed
-_FRAGMENTED = {"movflags": "frag_keyframe+empty_moov+default_base_moof+skip_trailer", "flush_packets": "1"}
-# No B-frames: their reordering would shift every time stamp.
-_ENCODER = {"preset": "veryfast", "crf": "23", "rc-lookahead": "10", "bf": "0"}
+from groundstream.operators.video_file import VideoFile
 
 
 class VideoSink:
@@ -32,9 +25,10 @@ class VideoSink:
 
     name = "video"
 
-    def __init__(self, path: Path) -> None:
+    def __init__(self, path: Path, parts: int = 0) -> None:
+        """Take the first part's path, and how many parts are there already and stay as they are."""
         self._path = path
-        self._parts = 0
+        self._parts = parts
         self._writer: _Part | None = None
         self._clock = MediaClock()
 
@@ -51,6 +45,9 @@ class VideoSink:
         except (OSError, av.FFmpegError) as error:
             raise _cannot_write(self._path, error) from error
 
+    def write_event(self, event: Event) -> None:
+        """Pass an event over: the picture shows the objects, and clips show events."""
+
     def close(self) -> None:
         """Finish the file; may be called twice."""
         writer, self._writer = self._writer, None
@@ -65,12 +62,14 @@ class VideoSink:
         if self._writer is None or self._writer.size != size:
             self.close()
             self._parts += 1
-            path = self._path
-            if self._parts > 1:
-                path = path.with_name(f"{path.stem}.{self._parts}{path.suffix}")
             self._clock = MediaClock()
-            self._writer = _Part(path, size)
+            self._writer = _Part(part_path(self._path, self._parts), size)
         return self._writer
+
+
+def part_path(path: Path, number: int) -> Path:
+    """Return the path of a video's part, counted from 1: `annotated.mp4`, `annotated.2.mp4`, ..."""
+    return path if number == 1 else path.with_name(f"{path.stem}.{number}{path.suffix}")
 
 
 class MediaClock:
@@ -94,71 +93,19 @@ class MediaClock:
 
 
 class _Part:
-    """One MP4 file of one picture size."""
+    """One MP4 file of one picture size, drawn on."""
 
     def __init__(self, path: Path, size: tuple[int, int]) -> None:
         self.size = size
-        height, width = size
-        self._annotate = Annotator(height, width)
-        self._to_bgr, self._to_yuv = VideoReformatter(), VideoReformatter()
-        self._even = (height + height % 2, width + width % 2)  # 4:2:0 has no odd sizes
-        self._container = av.open(str(path), "w", format="mp4", options=_FRAGMENTED)
-        self._stream = _h264_stream(self._container, self._even)
-        self._container.start_encoding()  # opens the file now, so that a wrong path is known at once
-        self._last_pts = self._last_key_pts = -1
-        self._step = round(1 / CLOCK / 25)
-        self._waiting: av.VideoFrame | None = None
+        self._annotate, self._to_bgr = Annotator(*size), VideoReformatter()
+        self._file = VideoFile(path, size)
 
     def write(self, result: FrameResult, time_s: float) -> None:
         bgr = self._to_bgr.reformat(result.frame.picture, format="bgr24").to_ndarray()
-        drawn = self._annotate(np.ascontiguousarray(bgr, np.uint8), result)
-        pad_h, pad_w = self._even[0] - drawn.shape[0], self._even[1] - drawn.shape[1]
-        if pad_h or pad_w:
-            drawn = np.pad(drawn, ((0, pad_h), (0, pad_w), (0, 0)), mode="edge")
-        frame = self._to_yuv.reformat(av.VideoFrame.from_numpy_buffer(drawn, "bgr24"), format="yuv420p")
-        frame.pts, frame.time_base = max(self._last_pts + 1, round(time_s / CLOCK)), CLOCK
-        self._send(frame)
-        self._last_pts = frame.pts
-
-    def _send(self, frame: av.VideoFrame) -> None:
-        """Encode the frame before this one, whose duration is known now."""
-        if self._waiting is not None:
-            self._step = _pts(frame) - _pts(self._waiting)
-            self._encode(self._waiting)
-        self._waiting = frame
-
-    def _encode(self, frame: av.VideoFrame) -> None:
-        frame.duration = self._step
-        if self._last_key_pts < 0 or _pts(frame) - self._last_key_pts >= FRAGMENT_S / CLOCK:
-            frame.pict_type = PictureType.I
-            self._last_key_pts = _pts(frame)
-        for packet in self._stream.encode(frame):
-            self._container.mux(packet)
+        self._file.write(self._annotate(np.ascontiguousarray(bgr, np.uint8), result), time_s)
 
     def close(self) -> None:
-        if self._waiting is not None:
-            self._encode(self._waiting)
-        for packet in self._stream.encode(None):
-            self._container.mux(packet)
-        self._container.close()
-
-
-def _h264_stream(container: av.container.OutputContainer, size: tuple[int, int]) -> VideoStream:
-    if "libx264" not in av.codecs_available:
-        raise OutputError(
-            "annotated video needs the H.264 encoder libx264, which this build of PyAV lacks; "
-            "install PyAV's own wheel (pip install --force-reinstall av) or leave the video out (--no-video)"
-        )
-    stream = container.add_stream("libx264", rate=Fraction(25), options=dict(_ENCODER))
-    stream.height, stream.width = size
-    stream.pix_fmt = "yuv420p"
-    stream.codec_context.time_base = CLOCK
-    return stream
-
-
-def _pts(frame: av.VideoFrame) -> int:
-    assert frame.pts is not None
-    return frame.pts
+        self._file.close()
 
 
 def _cannot_write(path: Path, error: Exception) -> OutputError:
