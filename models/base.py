@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from groundstream.models.types import (
+    FeatureInfo,
     ImageFeatures,
     ModelInfo,
     Preset,
@@ -36,6 +37,7 @@ class Grounder(ABC):
     info: ModelInfo
     preset: Preset
     size_rule: SizeRule
+    features: FeatureInfo
     device: torch.device
     dtype: torch.dtype
 

@@ -18,6 +18,7 @@ from torch import Tensor
 
 from groundstream.models.base import Grounder
 from groundstream.models.types import (
+    FeatureInfo,
     ImageFeatures,
     ModelInfo,
     Preset,
@@ -56,6 +57,7 @@ class FakeGrounder(Grounder):
         self.info = ModelInfo("fake", "fake", version, f"fake-{version}", "phrase")
         self.preset = Preset(score=0.5, floor=0.3)
         self.size_rule = SizeRule("fit", size_px, size_px)
+        self.features = FeatureInfo.of("fake", version, levels=0)
         self.device, self.dtype = torch.device("cpu"), torch.float32
 
     @classmethod

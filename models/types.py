@@ -212,6 +212,25 @@ class Preset:
 
 
 @dataclass(frozen=True)
+class FeatureInfo:
+    """What a temporal adapter may touch of a model's image features.
+
+    Attributes:
+        fingerprint: 16 hex digits over what the features are made by (architecture and weights of the
+            backbone, not the number format or the picture's size); an adapter belongs to one.
+        levels: so many of the first levels are feature maps; None for all.
+    """
+
+    fingerprint: str
+    levels: int | None = None
+
+    @classmethod
+    def of(cls, *parts: str, levels: int | None = None) -> FeatureInfo:
+        """Make the fingerprint of the names and hashes in `parts`."""
+        return cls(hashlib.sha256("\x1f".join(parts).encode()).hexdigest()[:16], levels)
+
+
+@dataclass(frozen=True)
 class ModelInfo:
     """Who a model is.
 
@@ -222,6 +241,7 @@ class ModelInfo:
         fingerprint: hash over everything that text features depend on (architecture, weights, tokenizer,
             template, dtype); two models with equal fingerprints may share a text cache.
         text_scope: `phrase` when text features of a phrase do not depend on its neighbours, else `prompt`.
+        adapter: the temporal adapter that corrects its features, `none` without.
     """
 
     name: str
@@ -229,3 +249,4 @@ class ModelInfo:
     revision: str
     fingerprint: str
     text_scope: Literal["phrase", "prompt"]
+    adapter: str = "none"

@@ -20,6 +20,7 @@ from groundstream.models.glip.postprocess import find_boxes, to_raw
 from groundstream.models.glip.text import PhraseTokenizer, caption_of, split_prompt
 from groundstream.models.preprocess import PixelRule, normalize
 from groundstream.models.types import (
+    FeatureInfo,
     ImageFeatures,
     ModelInfo,
     Preset,
@@ -57,6 +58,7 @@ class GlipGrounder(Grounder):
         identity = "\x1f".join((TEXT_VERSION, revision, str(dtype)))
         fingerprint = hashlib.sha256(identity.encode()).hexdigest()[:16]
         self.info = ModelInfo(name, "glip", revision[:12], fingerprint, "prompt")
+        self.features = FeatureInfo.of("glip", revision)
         self.preset = Preset(score=0.5, floor=0.2, overlap_iou=0.6)
         self.size_rule = size_rule(size_px or SHORT_SIDE_PX)
 

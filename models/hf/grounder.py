@@ -14,7 +14,7 @@ from groundstream.models.device import choose_device, choose_dtype
 from groundstream.models.errors import ModelError
 from groundstream.models.hf.loading import load_tokenizer
 from groundstream.models.preprocess import PixelRule, normalize
-from groundstream.models.types import ModelInfo, Prompt, SizeRule
+from groundstream.models.types import FeatureInfo, ModelInfo, Prompt, SizeRule
 from groundstream.models.weights import Checkpoint, find_checkpoint
 
 T = TypeVar("T")
@@ -48,6 +48,7 @@ class TransformersGrounder(Grounder):
             fingerprint=checkpoint.fingerprint(self.family, self.template, "float32"),
             text_scope=self.text_scope,
         )
+        self.features = FeatureInfo.of(self.family, checkpoint.revision)
         self.load(checkpoint)
 
     @classmethod

@@ -1,0 +1,128 @@
+"""What a temporal adapter costs beside the frozen model: time per frame, and bytes of memory per stream.
+
+Frozen model, adapter and the whole detector with memory run by turns in one process, on one stream. Run:
+`python benchmarks/temporal_speed.py [float32|bfloat16] [ablation] [--busy]`. `ablation` adds every part that
+an adapter may have; `--busy` takes one thread and counts processor time instead of wall time, so that ratios
+hold while others use the machine.
+"""
+
+from __future__ import annotations
+
+import statistics
+import sys
+import time
+from collections.abc import Callable, Sequence
+from itertools import count
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from groundstream.models.base import Grounder
+from groundstream.models.memory import MemoryPool
+from groundstream.models.registry import load_grounder
+from groundstream.models.temporal import CTA, CTAConfig
+from groundstream.models.temporal_base import TemporalAdapter
+from groundstream.models.temporal_baselines import FeatureEMA
+from groundstream.models.types import Prompt
+from groundstream.operators.client import Moment
+from groundstream.operators.temporal_detector import TemporalDetector
+
+SIZES = ((256, 416), (416, 416))
+ROUNDS = 60
+#: parts of a CTA beside its width.
+PARTS: dict[str, dict[str, Any]] = {
+    "no gates": {"gates": "none"},
+    "no gates, one half-life": {"gates": "none", "half_lives_s": (4.0,)},
+    "no gates, coarser two levels": {"gates": "none", "skip": 1},
+    "distance": {"gates": "distance"},
+    "mlp": {"gates": "mlp"},
+}
+MORE_PARTS: dict[str, dict[str, Any]] = {
+    "distance, one half-life": {"gates": "distance", "half_lives_s": (4.0,)},
+    "projections per level": {"gates": "none", "shared": False},
+    "spread 3x3": {"gates": "none", "spread": True},
+    "layer norm": {"gates": "none", "normalize": True},
+    "alignment, radius 1": {"gates": "none", "radius": (1, 1, 1)},
+}
+
+
+def stepper(adapter: TemporalAdapter, grounder: Grounder, levels: Sequence[Tensor]) -> Callable[[], object]:
+    """Return one step of an adapter that has a memory."""
+    adapter.prepare(grounder.device, grounder.dtype)
+    dt_s, yes = torch.tensor([0.04]), torch.tensor([True])
+    _, memory = adapter.step(levels, adapter.empty(levels), dt_s, yes, yes)
+
+    @torch.inference_mode()
+    def step() -> object:
+        return adapter.step(levels, memory, dt_s, yes, yes)
+
+    return step
+
+
+def detector(
+    grounder: Grounder, adapter: TemporalAdapter, pixels: Tensor, content: Tensor
+) -> Callable[[], object]:
+    """Return one frame through backbone, scene cuts, memory, adapter and grounding."""
+    whole = TemporalDetector(grounder, adapter.prepare(grounder.device, grounder.dtype), MemoryPool(2**30))
+    text, number = [grounder.encode_text([Prompt.of(["person", "car"])])], count()
+    return lambda: whole.detect(pixels, content, text, [Moment("stream", 1, next(number) / 25)])
+
+
+def compare(dtype: str, size: tuple[int, int], parts: dict[str, dict[str, Any]]) -> None:
+    """Print medians by turns, shares of the frozen model's time, and bytes per stream."""
+    grounder = load_grounder("glip-nano", device="cpu", dtype=dtype)
+    pixels = torch.randint(
+        0, 256, (1, *size, 3), dtype=torch.uint8, generator=torch.Generator().manual_seed(0)
+    )
+    content, text = torch.tensor([size]), [grounder.encode_text([Prompt.of(["person", "car"])])]
+    used = grounder.encode_image(pixels, content).levels[: grounder.features.levels]
+    levels = [level.clone() for level in used]
+    made: dict[str, TemporalAdapter] = {"ema": FeatureEMA()}
+    for width in (16, 32, 64):
+        made |= {
+            f"cta D={width}, {name}": CTA(CTAConfig((128,) * 3, width, **part))
+            for name, part in parts.items()
+        }
+    sides: dict[str, Callable[[], object]] = {"frozen model": lambda: grounder.detect(pixels, content, text)}
+    with torch.inference_mode():
+        sides |= {name: stepper(adapter, grounder, levels) for name, adapter in made.items()}
+    plainest = CTA(CTAConfig((128,) * 3, 32, gates="none"))
+    sides["whole detector, cta D=32, no gates"] = detector(grounder, plainest, pixels, content)
+    taken = by_turns(sides)
+    base = taken["frozen model"]
+    for side, seconds in taken.items():
+        held = made[side].empty(levels).nbytes / 2**20 if side in made else 0.0
+        share = (seconds - base * side.startswith("whole")) / base
+        print(
+            f"{dtype:9s}{size[0]}x{size[1]} {side:40s}{seconds * 1e3:8.3f} ms {share:7.1%} {held:7.2f} MiB",
+            flush=True,
+        )
+
+
+def by_turns(sides: dict[str, Callable[[], object]]) -> dict[str, float]:
+    """Return each side's median seconds over rounds in which all sides run once."""
+    clock = time.process_time if torch.get_num_threads() == 1 else time.perf_counter
+    taken: dict[str, list[float]] = {side: [] for side in sides}
+    for number in range(ROUNDS + 3):
+        for side, step in sides.items():
+            start = clock()
+            step()
+            if number > 2:  # the first rounds warm up
+                taken[side].append(clock() - start)
+    return {side: statistics.median(seconds) for side, seconds in taken.items()}
+
+
+def main(asked: list[str]) -> None:
+    """Run the asked comparisons, or all."""
+    if "--busy" in asked:
+        torch.set_num_threads(1)
+    parts = PARTS | MORE_PARTS if "ablation" in asked else PARTS
+    for dtype in ("bfloat16", "float32"):
+        if dtype in asked or not {"bfloat16", "float32"} & set(asked):
+            for size in SIZES:
+                compare(dtype, size, parts)
+
+
+if __name__ == "__main__":
+    main(sys.argv[1:])
