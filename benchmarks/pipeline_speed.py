@@ -12,6 +12,7 @@ from __future__ import annotations
 import argparse
 import tempfile
 import time
+from fractions import Fraction
 from pathlib import Path
 
 import av
@@ -25,20 +26,30 @@ OUTPUTS = {False: "records only", True: "records and annotated video"}
 PHRASES = [f"{colour} car" for colour in COLOURS] + ["green car"]
 
 
-def make_clip(path: Path, frames: int, width: int = 640, height: int = 360) -> Path:
-    """Write a clip of `frames` frames in which coloured boxes move over a grey ground."""
+def make_clip(
+    path: Path, frames: int, width: int = 640, height: int = 360, *, fps: float = 30, hold: float = 1
+) -> Path:
+    """Write a clip of `frames` frames in which coloured boxes move over a grey ground.
+
+    The first frame stands for `hold` times as long as the others; if so, there are no B-frames.
+    """
     with av.open(str(path), "w") as container:
-        stream = container.add_stream("libx264", rate=30, options={"preset": "veryfast", "crf": "23"})
+        rate = Fraction(fps).limit_denominator(1000)
+        options = {"preset": "veryfast", "crf": "23"} | ({"bf": "0"} if hold != 1 else {})
+        stream = container.add_stream("libx264", rate=rate, options=options)
         stream.width, stream.height, stream.pix_fmt = width, height, "yuv420p"
+        stream.codec_context.time_base = Fraction(1, 1000)
         for number in range(frames):
             picture = np.full((height, width, 3), 120, np.uint8)
             for row, colour in enumerate(COLOURS.values()):
                 left = int((width - 60) * (0.5 + 0.5 * np.sin(number / 50 + row)))
                 picture[40 + 75 * row : 90 + 75 * row, left : left + 60] = colour
-            for packet in stream.encode(av.VideoFrame.from_ndarray(picture, "rgb24")):
-                container.mux(packet)
-        for packet in stream.encode(None):
-            container.mux(packet)
+            frame = av.VideoFrame.from_ndarray(picture, "rgb24")
+            periods = number + hold - 1 if number else 0
+            frame.pts, frame.time_base = round(1000 * periods / fps), Fraction(1, 1000)
+            frame.duration = round(1000 / fps)
+            container.mux(stream.encode(frame))
+        container.mux(stream.encode(None))
     return path
 
 

@@ -5,7 +5,8 @@
     ├── SourceError            a video that cannot be read; `.reason` names why
     ├── ModelError             a model that cannot be had or does not fit
     ├── DetectorUnavailable    no answer from a detector (never the same as an empty answer)
-    └── OutputError            a place that cannot be written
+    ├── OutputError            a place that cannot be written
+    └── ClusterError           a Ray cluster that cannot be started or joined, or has too little room
 
 Every message is one sentence that says what was given, what was expected and what to do. `exit_code`
 is what the command line ends with.
@@ -18,6 +19,7 @@ from enum import StrEnum
 from groundstream.models.errors import GroundstreamError, ModelError
 
 __all__ = [
+    "ClusterError",
     "ConfigError",
     "DetectorUnavailable",
     "GroundstreamError",
@@ -61,6 +63,9 @@ class SourceError(GroundstreamError):
         super().__init__(message)
         self.reason = reason
 
+    def __reduce__(self) -> tuple[type[SourceError], tuple[str, Reason]]:
+        return type(self), (str(self), self.reason)  # errors cross process borders
+
 
 class OutputError(GroundstreamError):
     """A result cannot be written."""
@@ -72,3 +77,9 @@ class DetectorUnavailable(GroundstreamError):  # noqa: N818 -- the field says it
     """The detector gave no answer; the frame's result is stale, not empty."""
 
     exit_code = 6
+
+
+class ClusterError(GroundstreamError):
+    """A Ray cluster cannot be started or joined, or has too little room."""
+
+    exit_code = 7

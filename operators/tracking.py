@@ -38,7 +38,13 @@ class Tracker:
     """
 
     def __init__(
-        self, name: TrackerName, *, start_score: float, lost_s: float = 1.0, frame_rate: float = 30.0
+        self,
+        name: TrackerName,
+        *,
+        start_score: float,
+        lost_s: float = 1.0,
+        frame_rate: float = 30.0,
+        first_id: int = 1,
     ) -> None:
         """Build a tracker.
 
@@ -47,13 +53,14 @@ class Tracker:
             start_score: a box starts a track from this score on (0..1); weaker ones only keep tracks alive.
             lost_s: a track that no box matches is given up after this many seconds.
             frame_rate: frames per second that the motion model takes as its unit step.
+            first_id: number of the first track, where a stream goes on that had tracks before.
         """
         if not 0 < start_score <= 1:
             raise ValueError(f"expected a start score above 0 and up to 1, but got {start_score}")
         if lost_s < 0:
             raise ValueError(f"expected lost_s of at least 0 seconds, but got {lost_s}")
         self.needs_frame = name == "botsort"
-        self._start_score = start_score
+        self._start_score, self._first_id = start_score, first_id
         self._tracker = _build(name, round(lost_s * _TRACKER_FPS), frame_rate)
         self._last_s = -np.inf
 
@@ -79,15 +86,16 @@ class Tracker:
         seen = self._tracker.update(given, frame_bgr if self.needs_frame else None, timestamp=time_s)
         ids = np.zeros(count, np.int64)
         if len(seen):
-            ids[seen.class_id] = np.asarray(seen.tracker_id) + 1
+            ids[seen.class_id] = np.asarray(seen.tracker_id) + self._first_id
         everyone = self._tracker.tracked_objects
-        alive = np.asarray(everyone.tracker_id, np.int64) + 1
+        alive = np.asarray(everyone.tracker_id, np.int64) + self._first_id
         lost = ~np.isin(alive, ids)
         return Tracked(ids, alive[lost], everyone.xyxy[lost].astype(np.float32), frozenset(alive.tolist()))
 
     def reset(self) -> None:
         """Forget all tracks; numbers start again at 1."""
         self._tracker.reset()
+        self._first_id = 1
         self._last_s = -np.inf
 
 

@@ -9,7 +9,7 @@ from typing import Any
 
 from groundstream.operators.frames import FrameResult
 from groundstream.pipeline.config import DEFAULT_MODEL, make_config
-from groundstream.pipeline.local import Pipeline
+from groundstream.pipeline.pipeline import Pipeline
 
 
 def open_pipeline(

@@ -11,7 +11,8 @@ import typer
 EXIT_CODES = """
 Exit codes: 0 done · 1 unexpected error · 2 wrong option or configuration · 3 a source cannot be read ·
 4 the model cannot be had · 5 an output cannot be written · 6 the detector gives no answers ·
-130 ended by Ctrl-C · 143 ended by SIGTERM (in both cases all files are finished).
+7 the Ray cluster cannot be had · 8 an adapter is no gain · 130 ended by Ctrl-C ·
+143 ended by SIGTERM (in both cases all files are finished).
 """
 
 app = typer.Typer(
@@ -61,6 +62,14 @@ def run(
         int | None, typer.Option(metavar="PX", help="Short side of the model's picture, where it can vary.")
     ] = None,
     batch: Annotated[int | None, typer.Option(metavar="N", help="Most pictures in one batch.")] = None,
+    adapter: Annotated[
+        str | None,
+        typer.Option(
+            metavar="NAME|FILE",
+            help="Steady the model's features over time: cta (trained), ema (a plain mean), none, or a FILE "
+            "that `groundstream adapt` has made.",
+        ),
+    ] = None,
     score: Annotated[
         float | None,
         typer.Option(help="Report objects from this score on, 0..1; by default the model's own."),
@@ -95,8 +104,35 @@ def run(
         typer.Option(
             metavar="URL",
             help="Send results there too: jsonl:FILE (jsonl:- is standard output), csv:FILE, mot:FILE, "
-            "coco:FILE, redis://HOST/DB?stream=KEY&maxlen=N. {stream} stands for the stream's name.",
+            "coco:FILE, redis://HOST/DB?stream=KEY&maxlen=N, mqtt://HOST/TOPIC, webhook+https://HOST/PATH. "
+            "{stream} stands for the stream's name.",
         ),
+    ] = None,
+    rules: Annotated[
+        Path | None,
+        typer.Option(metavar="FILE", help="Zones, lines and counts (YAML); what happens there is told."),
+    ] = None,
+    clips: Annotated[
+        str | None,
+        typer.Option(metavar="WHEN", help="Clips of events, always (one after the other), or none."),
+    ] = None,
+    pre: Annotated[
+        float | None, typer.Option(metavar="SECONDS", help="What a clip shows before its event. [5]")
+    ] = None,
+    post: Annotated[
+        float | None, typer.Option(metavar="SECONDS", help="What a clip shows after its event. [5]")
+    ] = None,
+    record: Annotated[
+        bool | None, typer.Option("--record", help="Also keep the source's whole video, in files.")
+    ] = None,
+    segment: Annotated[
+        float | None, typer.Option(metavar="SECONDS", help="Length of the files of --record. [60]")
+    ] = None,
+    keep_gb: Annotated[
+        float | None, typer.Option(metavar="GB", help="Keep so much video of a stream; the oldest goes.")
+    ] = None,
+    keep_days: Annotated[
+        float | None, typer.Option(metavar="DAYS", help="Keep recordings and clips so long.")
     ] = None,
     text_cache: Annotated[
         str | None,
@@ -108,6 +144,21 @@ def run(
             metavar="FILE",
             help="Watch this file of phrases (one per line); a change takes effect with the next frame.",
         ),
+    ] = None,
+    executor: Annotated[
+        str | None,
+        typer.Option(
+            help="local: in this process. ray: a process per stream. auto: Ray for several sources."
+        ),
+    ] = None,
+    ray_address: Annotated[
+        str | None, typer.Option(metavar="ADDRESS", help="Join this Ray cluster (HOST:PORT, or auto).")
+    ] = None,
+    metrics_port: Annotated[
+        int | None, typer.Option(metavar="PORT", help="Serve Prometheus metrics on this port.")
+    ] = None,
+    metrics_bind: Annotated[
+        str | None, typer.Option(metavar="ADDRESS", help="Where metrics are listened for (127.0.0.1).")
     ] = None,
     quiet: Annotated[bool, typer.Option("--quiet", help="No progress, no summary.")] = False,
     log_level: LogLevel = "warning",
@@ -122,13 +173,21 @@ def run(
         semantics=semantics, fps=fps, start_s=start, end_s=end, transport=transport, hwaccel=hwaccel, id=name
     )
     values = _given(
-        model=_given(name=model, device=device, dtype=dtype, size_px=size, max_batch=batch),
+        model=_given(name=model, device=device, dtype=dtype, size_px=size, max_batch=batch, adapter=adapter),
         track=_given(tracker=tracker, score=score, lost_s=lost),
         output=_given(dir=out, records=records, video=video, overwrite=overwrite, sinks=sink),
+        clips=_given(mode=clips, pre_s=pre, post_s=post),
+        record=_given(on=record, segment_s=segment),
+        keep=_given(gb=keep_gb, days=keep_days),
         sentence=sentence,
         text_cache=text_cache,
         control=control,
+        executor=executor,
+        ray=_given(address=ray_address),
+        metrics=_given(port=metrics_port, bind=metrics_bind),
     )
+    if rules is not None:
+        values["rules"] = _guard(lambda: _rules(rules))
     code = _guard(
         lambda: run_command(sources or [], query or [], phrases, config, stream, values, quiet=quiet)
     )
@@ -145,6 +204,71 @@ def demo(
 
     _guard(set_up_logging)
     raise typer.Exit(_guard(lambda: demo_command(out)))
+
+
+@app.command()
+def zones(
+    source: Annotated[str, typer.Argument(metavar="SOURCE", help="What `run` takes.")],
+    rules: Annotated[
+        Path | None, typer.Argument(metavar="RULES", help="Draw the zones and lines of this YAML file.")
+    ] = None,
+    out: Annotated[
+        Path | None, typer.Option(metavar="FILE", help="The picture, .png or .jpg. [SOURCE-zones.png]")
+    ] = None,
+    at: Annotated[float | None, typer.Option(metavar="SECONDS", help="The moment of a file.")] = None,
+) -> None:
+    """Draw a labelled grid on a frame of SOURCE, to read zones from and to check them."""
+    from groundstream.pipeline.command_zones import zones_command
+    from groundstream.pipeline.logs import set_up_logging
+
+    _guard(set_up_logging)
+    _guard(lambda: zones_command(source, rules, out, at))
+
+
+@app.command()
+def events(
+    folder: Annotated[Path, typer.Argument(metavar="DIR", help="The --out folder of a run.")],
+    since: Annotated[
+        str | None, typer.Option(metavar="TIME", help="From this time on (2026-05-01T14:30, ...Z for UTC).")
+    ] = None,
+    until: Annotated[str | None, typer.Option(metavar="TIME", help="Up to this time.")] = None,
+    phrase: Annotated[str | None, typer.Option(help="Only this phrase.")] = None,
+    stream: Annotated[str | None, typer.Option(metavar="ID", help="Only this stream.")] = None,
+    kind: Annotated[
+        str | None, typer.Option(help="Only this kind: appear, zone_enter, line_cross, ...")
+    ] = None,
+    tracks: Annotated[bool, typer.Option("--tracks", help="What was seen instead of what happened.")] = False,
+    as_json: Annotated[bool, typer.Option("--json", help="One JSON object per line.")] = False,
+) -> None:
+    """List what a run has told and seen: time, stream, phrase, clip."""
+    from groundstream.pipeline.command_events import events_command
+
+    _guard(
+        lambda: events_command(
+            folder,
+            since=since,
+            until=until,
+            phrase=phrase,
+            stream=stream,
+            kind=kind,
+            tracks=tracks,
+            as_json=as_json,
+        )
+    )
+
+
+@app.command()
+def export(
+    folder: Annotated[Path, typer.Argument(metavar="DIR", help="The --out folder of a run with --record.")],
+    start: Annotated[str, typer.Option("--from", metavar="WHEN", help="A time, or seconds of the video.")],
+    end: Annotated[str, typer.Option("--to", metavar="WHEN", help="The same, for the end.")],
+    out: Annotated[Path | None, typer.Option(metavar="DIR", help="Folder for clips. [DIR/exports]")] = None,
+    stream: Annotated[str | None, typer.Option(metavar="ID", help="Only this stream.")] = None,
+) -> None:
+    """Cut a clip out of a recording, annotated with what was detected."""
+    from groundstream.pipeline.command_events import export_command
+
+    _guard(lambda: export_command(folder, start, end, out, stream))
 
 
 models_app = typer.Typer(help="List the models that can be named, and which of them are on this machine.")
@@ -169,6 +293,70 @@ def convert(
     from groundstream.pipeline.command_info import print_conversion
 
     _guard(lambda: print_conversion(source, out))
+
+
+eval_app = typer.Typer(help="Measure on video that is spoiled in known ways.")
+app.add_typer(eval_app, name="eval")
+
+
+@eval_app.callback()
+def evaluate() -> None:
+    """Measure on video that is spoiled in known ways."""
+
+
+@eval_app.command("temporal")
+def eval_temporal(
+    videos: Annotated[
+        list[Path] | None,
+        typer.Argument(
+            metavar="VIDEO...", help="Real footage; without it the demo clip.", show_default=False
+        ),
+    ] = None,
+    adapter: Annotated[
+        list[str] | None,
+        typer.Option(metavar="NAME", help="cta or a file of `adapt`; repeat for more. [default: cta]"),
+    ] = None,
+    bank: Annotated[
+        Path | None,
+        typer.Option(metavar="FOLDER", help="Sprites for generated clips too; docs/scenes.md says how."),
+    ] = None,
+    clips: Annotated[int, typer.Option(min=1, help="Clips per video and per seed.")] = 12,
+    seeds: Annotated[int, typer.Option(min=1, help="Sets of generated clips.")] = 3,
+    out: Annotated[
+        Path | None, typer.Option(metavar="DIR", help="Folder for temporal.json and temporal.png.")
+    ] = None,
+) -> None:
+    """Compare glip-nano with and without a memory on clean and spoiled clips."""
+    from rich.console import Console
+
+    from groundstream.pipeline.command_temporal import EvalOptions, eval_command
+
+    names = tuple(adapter or ["cta"])
+    options = EvalOptions(names, bank, tuple(videos or ()), clips, seeds, out)
+    _guard(lambda: eval_command(options, Console()))
+
+
+@app.command()
+def adapt(
+    videos: Annotated[list[Path], typer.Argument(metavar="VIDEO...", help="Your footage, unlabelled.")],
+    out: Annotated[Path, typer.Option(metavar="FILE", help="The adapter, for `run --adapter FILE`.")],
+    model: Annotated[
+        str, typer.Option("-m", "--model", help="The model that it is for; see `groundstream models`.")
+    ] = "glip-nano",
+    query: Annotated[
+        list[str] | None,
+        typer.Option("-q", "--query", metavar="PHRASE", help="What the gain is measured on; repeat."),
+    ] = None,
+    steps: Annotated[int, typer.Option(help="Steps of training, about half a second each.")] = 300,
+    overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace an older file.")] = False,
+) -> None:
+    """Train a memory for the model on your own footage; saved only if it beats frame by frame on it."""
+    from rich.console import Console
+
+    from groundstream.pipeline.command_adapt import AdaptOptions, adapt_command
+
+    options = AdaptOptions(tuple(videos), out, model, tuple(query or ()), steps, overwrite)
+    _guard(lambda: adapt_command(options, Console()))
 
 
 @app.command()
@@ -209,6 +397,12 @@ def _top(
 def main() -> None:
     """Run the command line; every expected error ends as one sentence and a documented exit code."""
     app()
+
+
+def _rules(path: Path) -> dict[str, Any]:
+    from groundstream.pipeline.config import load_rules
+
+    return load_rules(path).model_dump(exclude_unset=True)
 
 
 def _given(**values: Any) -> dict[str, Any]:

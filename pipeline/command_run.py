@@ -21,7 +21,8 @@ from groundstream.pipeline.config import RECORDS_NAME, VIDEO_NAME, RunConfig, lo
 from groundstream.pipeline.control import PhraseFile, read_phrases
 
 if TYPE_CHECKING:
-    from groundstream.pipeline.local import Pipeline, Stream
+    from groundstream.pipeline.pipeline import Pipeline
+    from groundstream.pipeline.streams import Stream
 
 DEFAULT_FOLDER = "groundstream-runs"
 
@@ -42,11 +43,18 @@ def run_command(
         GroundstreamError: something that the user can mend.
     """
     config = _config(sources, [*query, *_phrases(phrases_file)], config_file, stream, values)
-    from groundstream.pipeline.local import Pipeline  # after the check: a wrong option is told at once
+    from groundstream.pipeline.pipeline import Pipeline  # after the check: a wrong option is told at once
     from groundstream.pipeline.progress import RunDisplay
 
     console = Console(stderr=True, quiet=quiet)
-    with Pipeline(config) as pipeline, _signals(pipeline) as ended_by, _watched(config, pipeline):
+    running: list[Pipeline] = []
+    with (
+        _metrics(config, running),
+        Pipeline(config) as pipeline,
+        _signals(pipeline) as ended_by,
+        _watched(config, pipeline),
+    ):
+        running.append(pipeline)
         try:
             with RunDisplay(pipeline.streams, console):
                 pipeline.run()
@@ -122,6 +130,22 @@ def _signals(pipeline: Pipeline) -> Iterator[list[int]]:
 
 
 @contextmanager
+def _metrics(config: RunConfig, running: Sequence[Pipeline]) -> Iterator[None]:
+    """Serve metrics from the start on, so that a port that is taken is told before anything is written."""
+    if config.metrics.port is None:
+        yield
+        return
+    from groundstream.pipeline.health import PipelineHealth
+    from groundstream.pipeline.metrics import MetricsServer
+
+    def health() -> PipelineHealth:
+        return running[0].health() if running else PipelineHealth()
+
+    with MetricsServer(health, config.metrics.port, config.metrics.bind):
+        yield
+
+
+@contextmanager
 def _watched(config: RunConfig, pipeline: Pipeline) -> Iterator[None]:
     """Follow the control file while the pipeline runs; SIGHUP reads it at once."""
     if config.control is None:
@@ -141,7 +165,7 @@ def _watched(config: RunConfig, pipeline: Pipeline) -> Iterator[None]:
 def _summary(console: Console, config: RunConfig, streams: Sequence[Stream]) -> None:
     """Say for each stream what came out, and where it lies."""
     for stream in streams:
-        if stream.source is None:
+        if stream.error is not None and not stream.view.results:
             continue
         console.print(_sentence(stream), highlight=False, soft_wrap=True)
         folder = config.output.dir
@@ -154,11 +178,8 @@ def _summary(console: Console, config: RunConfig, streams: Sequence[Stream]) -> 
 
 
 def _sentence(stream: Stream) -> str:
-    assert stream.source is not None
-    dropped = dict(stream.source.counters.frames_dropped)
-    for sink in stream.sinks:
-        if sink.counters.dropped:
-            dropped[f"not written to {sink.name}"] = sink.counters.dropped
-    lost = ", ".join(f"{count} {reason}" for reason, count in sorted(dropped.items()))
+    view = stream.view
+    lost = ", ".join(f"{count} {reason}" for reason, count in sorted(view.health.dropped.items()))
     tail = f"; dropped: {lost}" if lost else ""
-    return f"{stream.id}: {stream.results} frames{tail}"
+    tail += f"; {view.health.restarts} restarts" if view.health.restarts else ""
+    return f"{stream.id}: {view.results} frames{tail}"

@@ -2,44 +2,41 @@
 
 from __future__ import annotations
 
-import difflib
-import re
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
-import yaml
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
+from pydantic import Field, field_validator, model_validator
 
 from groundstream.models.phrase_grammar import noun_phrases
 from groundstream.models.types import Prompt
-from groundstream.operators.errors import ConfigError
-from groundstream.operators.urls import mask, stream_id_for
+from groundstream.operators.urls import stream_id_for
+from groundstream.pipeline.config_base import Score, Seconds, Strict
+from groundstream.pipeline.config_events import ClipsConfig, KeepConfig, RecordConfig, RulesConfig
+from groundstream.pipeline.config_file import checked, read_file
 
 DEFAULT_MODEL = "glip-nano"
+DEFAULT_ADAPTER = "none"
 RECORDS_NAME = "detections.jsonl"
 VIDEO_NAME = "annotated.mp4"
+EVENTS_NAME = "events.jsonl"
 
-Score = Annotated[float, Field(gt=0, le=1)]
-Seconds = Annotated[float, Field(ge=0)]
 StreamId = Annotated[str, Field(pattern=r"^[^\s:/\\]+$")]
 
 
-class _Strict(BaseModel):
-    model_config = ConfigDict(extra="forbid", frozen=True)
-
-
-class ModelConfig(_Strict):
-    """Which model answers, and on what."""
+class ModelConfig(Strict):
+    """Which model answers, on what, and with which temporal adapter (cta, ema, none or a file)."""
 
     name: str = DEFAULT_MODEL
     device: str = "auto"
     dtype: Literal["auto", "float32", "bfloat16", "float16"] = "auto"
     size_px: Annotated[int, Field(ge=32)] | None = None
     max_batch: Annotated[int, Field(ge=1, le=256)] | None = None
+    adapter: str = DEFAULT_ADAPTER
+    adapter_memory_mb: Annotated[int, Field(ge=1)] = 1024
 
 
-class StreamConfig(_Strict):
+class StreamConfig(Strict):
     """One source, and what is asked of it."""
 
     source: str
@@ -52,6 +49,7 @@ class StreamConfig(_Strict):
     transport: Literal["tcp", "udp"] = "tcp"
     hwaccel: str | None = None
     patience_s: Annotated[float, Field(gt=0)] | None = None
+    rules: RulesConfig | None = None
 
     @field_validator("source")
     @classmethod
@@ -66,7 +64,7 @@ class StreamConfig(_Strict):
         return self.id or stream_id_for(self.source)
 
 
-class TrackConfig(_Strict):
+class TrackConfig(Strict):
     """How boxes become tracks, and when a track answers to a phrase. Times in seconds, scores 0..1."""
 
     tracker: Literal["bytetrack", "ocsort", "botsort"] = "bytetrack"
@@ -76,7 +74,7 @@ class TrackConfig(_Strict):
     life_s: Seconds = 1.0
 
 
-class OutputConfig(_Strict):
+class OutputConfig(Strict):
     """Where results go."""
 
     dir: Path | None = None
@@ -86,17 +84,46 @@ class OutputConfig(_Strict):
     sinks: tuple[str, ...] = ()
 
 
-class RunConfig(_Strict):
-    """A whole run: streams, phrases, model, tracking, outputs."""
+class RayConfig(Strict):
+    """How the work is spread over a Ray cluster.
+
+    Without an address a cluster of this machine alone is started, and ended with the run. Detectors are as
+    many as fit on the GPUs; where there is none, one on every machine. The processors of a detector that
+    runs without a GPU, and of a stream, are what Ray reserves, not what they may use.
+    """
+
+    address: str | None = None
+    detectors: Annotated[int, Field(ge=1)] | None = None
+    gpus_per_detector: Annotated[float, Field(gt=0)] = 1.0
+    cpus_per_stream: Annotated[float, Field(gt=0)] = 0.1
+    dashboard: bool = False
+
+
+class MetricsConfig(Strict):
+    """Where Prometheus finds the run's metrics; without a port there are none."""
+
+    port: Annotated[int, Field(ge=0, le=65535)] | None = None
+    bind: str = "127.0.0.1"
+
+
+class RunConfig(Strict):
+    """A whole run: streams, phrases, model, tracking, outputs, and where it runs."""
 
     streams: Annotated[tuple[StreamConfig, ...], Field(min_length=1)]
     phrases: tuple[str, ...] = ()
     sentence: str | None = None
     model: ModelConfig = ModelConfig()
     track: TrackConfig = TrackConfig()
+    rules: RulesConfig | None = None
+    clips: ClipsConfig = ClipsConfig()
+    record: RecordConfig = RecordConfig()
+    keep: KeepConfig = KeepConfig()
     output: OutputConfig = OutputConfig()
     text_cache: str | None = None
     control: Path | None = None
+    executor: Literal["auto", "local", "ray"] = "auto"
+    ray: RayConfig = RayConfig()
+    metrics: MetricsConfig = MetricsConfig()
 
     @field_validator("streams", mode="before")
     @classmethod
@@ -111,7 +138,24 @@ class RunConfig(_Strict):
         for stream in self.streams:
             self.prompt_for(stream)
         distinct_ids(self.streams)
+        if self.keeps_video and self.output.dir is None and self.output.sinks:
+            raise ValueError("clips and recordings need a folder; name one as output.dir (--out)")
+        if self.executor == "local" and self.ray.address:
+            raise ValueError("executor 'local' runs in one process; leave it or ray.address out")
         return self
+
+    def rules_for(self, stream: StreamConfig) -> RulesConfig | None:
+        """Return the stream's own rules, else those of the run."""
+        return stream.rules or self.rules
+
+    @property
+    def keeps_video(self) -> bool:
+        """Whether clips or recordings are made, for which the source's own video is needed."""
+        return self.clips.mode != "none" or self.record.on
+
+    def tells(self, stream: StreamConfig) -> bool:
+        """Tell whether there is anything to be told of the stream but its frames."""
+        return self.rules_for(stream) is not None or self.keeps_video
 
     def prompt_for(self, stream: StreamConfig) -> Prompt:
         """Return the stream's own phrases, else those of the run, else the noun phrases of its sentence.
@@ -154,7 +198,7 @@ def make_config(values: Mapping[str, Any]) -> RunConfig:
     Raises:
         ConfigError: what is wrong, where, and the nearest right key.
     """
-    return _checked(values, where=lambda location: "")
+    return checked(RunConfig, values, where=lambda location: "")
 
 
 def load_config(path: Path, overrides: Mapping[str, Any] | None = None) -> RunConfig:
@@ -163,109 +207,9 @@ def load_config(path: Path, overrides: Mapping[str, Any] | None = None) -> RunCo
     Raises:
         ConfigError: the file cannot be read, is no YAML, or holds a wrong key or value; says the line.
     """
-    values, tree = _read_yaml(path)
-    lines = dict(_lines(tree))
-
-    def where(location: tuple[int | str, ...]) -> str:
-        known = next((location[:n] for n in range(len(location), 0, -1) if location[:n] in lines), None)
-        return f"{path}, line {lines[known]}: " if known else f"{path}: "
-
-    return _checked(_merged(values, overrides or {}), where)
+    return read_file(RunConfig, path, overrides)
 
 
-def _checked(values: Mapping[str, Any], where: Any) -> RunConfig:
-    try:
-        return RunConfig.model_validate(values)
-    except ValidationError as error:
-        details = [detail for detail in error.errors() if not _follows(detail, error.errors())]
-        raise ConfigError("; ".join(_sentence(detail, where) for detail in details[:3])) from None
-
-
-def _follows(detail: Any, others: Sequence[Any]) -> bool:
-    """Tell whether an error is only the consequence of one further inside."""
-    at = detail["loc"]
-    return any(len(other["loc"]) > len(at) and other["loc"][: len(at)] == at for other in others)
-
-
-def _read_yaml(path: Path) -> tuple[dict[str, Any], yaml.Node | None]:
-    try:
-        text = path.read_text(encoding="utf-8")
-    except IsADirectoryError:
-        raise ConfigError(f"{path} is a directory; give a YAML file") from None
-    except (OSError, UnicodeDecodeError) as error:
-        raise ConfigError(f"cannot read the configuration {path}: {_reason(error)}") from None
-    try:
-        tree, values = yaml.compose(text, yaml.SafeLoader), yaml.safe_load(text)
-    except yaml.YAMLError as error:
-        mark = getattr(error, "problem_mark", None)
-        line = f", line {mark.line + 1}" if mark else ""
-        raise ConfigError(f"{path}{line}: not valid YAML: {getattr(error, 'problem', error)}") from None
-    if not isinstance(values, dict):
-        raise ConfigError(f"{path}: expected keys such as 'streams:' and 'phrases:', but got {values!r:.60}")
-    return values, tree
-
-
-def _reason(error: Exception) -> str:
-    return str(error.strerror) if isinstance(error, OSError) and error.strerror else str(error)
-
-
-def _merged(values: Mapping[str, Any], overrides: Mapping[str, Any]) -> dict[str, Any]:
-    merged = dict(values)
-    for key, value in overrides.items():
-        old = merged.get(key)
-        if isinstance(value, Mapping) and isinstance(old, Mapping):
-            merged[key] = _merged(old, value)
-        else:
-            merged[key] = value
-    return merged
-
-
-def _lines(
-    node: yaml.Node | None, at: tuple[int | str, ...] = ()
-) -> Iterator[tuple[tuple[int | str, ...], int]]:
-    """Yield the line of every key and item, by its path."""
-    if isinstance(node, yaml.MappingNode):
-        for key, value in node.value:
-            yield (*at, key.value), key.start_mark.line + 1
-            yield from _lines(value, (*at, key.value))
-    elif isinstance(node, yaml.SequenceNode):
-        for number, item in enumerate(node.value):
-            yield (*at, number), item.start_mark.line + 1
-            yield from _lines(item, (*at, number))
-
-
-def _sentence(detail: Any, where: Any) -> str:
-    location = tuple(part for part in detail["loc"])
-    dotted = ".".join(str(part) for part in location)
-    name = dotted if where(location) else str(location[-1]) if location else ""
-    if detail["type"] == "extra_forbidden":
-        return f"{where(location)}unknown key '{location[-1]}'{_nearest(location)}"
-    if detail["type"] == "missing":
-        return f"{where(location)}{name} is missing"
-    given = (
-        "" if location == () or isinstance(detail["input"], dict) else f", but got {_shown(detail['input'])}"
-    )
-    message = re.sub(r"^(Value error|Assertion failed), ", "", detail["msg"])
-    message = message[:1].lower() + message[1:]
-    return f"{where(location)}{name}: {message}{given}" if location else f"{where(location)}{message}"
-
-
-def _shown(value: object) -> str:
-    return mask(f"{value!r:.80}")
-
-
-def _nearest(location: Sequence[int | str]) -> str:
-    keys = list(_known_keys(location[:-1]))
-    close = difflib.get_close_matches(str(location[-1]), keys, n=1, cutoff=0.5)
-    return f"; did you mean '{close[0]}'?" if close else f"; known keys: {', '.join(keys)}"
-
-
-def _known_keys(at: Sequence[int | str]) -> list[str]:
-    parts: dict[str, type[BaseModel]] = {
-        "model": ModelConfig,
-        "track": TrackConfig,
-        "output": OutputConfig,
-        "streams": StreamConfig,
-    }
-    kind = parts.get(str(at[0]), RunConfig) if at else RunConfig
-    return list(kind.model_fields)
+def load_rules(path: Path) -> RulesConfig:
+    """Read a YAML file of zones, lines and counts; raises like `load_config`."""
+    return read_file(RulesConfig, path)

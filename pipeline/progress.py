@@ -4,14 +4,14 @@ from __future__ import annotations
 
 import threading
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 from rich.console import Console, Group
 from rich.live import Live
 from rich.progress import BarColumn, Progress, TaskID, TextColumn, TimeRemainingColumn
 from rich.table import Table
 
-from groundstream.pipeline.local import Stream
+from groundstream.pipeline.streams import Stream, StreamView
 
 REFRESH_S = 0.25
 
@@ -23,7 +23,7 @@ class RunDisplay:
     """
 
     def __init__(self, streams: Sequence[Stream], console: Console) -> None:
-        self._streams = [stream for stream in streams if stream.source is not None]
+        self._streams = streams
         self._live = Live(console=console, refresh_per_second=1 / REFRESH_S, transient=True)
         self._bars = Progress(
             TextColumn("{task.description}"),
@@ -55,36 +55,34 @@ class RunDisplay:
             self._live.update(self._picture())
 
     def _picture(self) -> Group:
-        cameras = [stream for stream in self._streams if stream.source and stream.source.semantics == "live"]
-        for stream in self._streams:
-            if stream not in cameras:
-                self._move_bar(stream)
+        views = {stream: stream.view for stream in self._streams}
+        cameras = {stream: view for stream, view in views.items() if view.live}
+        for stream, view in views.items():
+            if not view.live:
+                self._move_bar(stream, view)
         return Group(self._bars, *([_camera_table(cameras)] if cameras else []))
 
-    def _move_bar(self, stream: Stream) -> None:
-        assert stream.source is not None
-        info = stream.source.info
-        end_s = stream.config.end_s or (info.duration_s if info else None)
+    def _move_bar(self, stream: Stream, view: StreamView) -> None:
+        end_s = stream.config.end_s or view.duration_s
         start_s = stream.config.start_s or 0.0
         if stream.id not in self._tasks:
             self._tasks[stream.id] = self._bars.add_task(stream.id, total=None, numbers="")
         total = end_s - start_s if end_s else None
-        numbers = f"{stream.results} frames, {stream.time_s:.1f} s, {_fps(stream):.1f} fps"
-        done = max(0.0, stream.time_s - start_s)
+        time_s = view.health.time_s
+        numbers = f"{view.results} frames, {time_s:.1f} s, {_fps(stream, view):.1f} fps"
+        done = max(0.0, time_s - start_s)
         self._bars.update(self._tasks[stream.id], total=total, completed=done, numbers=numbers)
 
 
-def _camera_table(streams: Sequence[Stream]) -> Table:
+def _camera_table(cameras: Mapping[Stream, StreamView]) -> Table:
     table = Table("camera", "state", "fps", "frames", "dropped", "objects", "reconnects", box=None)
-    for stream in streams:
-        assert stream.source is not None
-        counters = stream.source.counters
-        state = str(stream.status.state) if stream.status else "starting"
-        dropped = sum(counters.frames_dropped.values())
-        row = (f"{_fps(stream):.1f}", stream.results, dropped, stream.objects, counters.reconnects)
-        table.add_row(stream.id, state, *(str(value) for value in row))
+    for stream, view in cameras.items():
+        health = view.health
+        dropped = sum(health.dropped.values())
+        row = (f"{_fps(stream, view):.1f}", view.results, dropped, health.objects, health.epoch - 1)
+        table.add_row(stream.id, health.state, *(str(value) for value in row))
     return table
 
 
-def _fps(stream: Stream) -> float:
-    return stream.results / max(1e-6, time.monotonic() - stream.started_s)
+def _fps(stream: Stream, view: StreamView) -> float:
+    return view.results / max(1e-6, time.monotonic() - stream.started_s)

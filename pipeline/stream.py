@@ -8,6 +8,7 @@ from collections import deque
 from collections.abc import Iterator, Sequence
 from concurrent.futures import Future
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 import numpy as np
 import supervision as sv
@@ -21,6 +22,9 @@ from groundstream.operators.frames import Frame, FrameResult
 from groundstream.operators.letterbox import Letterbox, Picture
 from groundstream.operators.sinks import SinkWorker
 from groundstream.operators.source import Source
+
+if TYPE_CHECKING:
+    from groundstream.operators.recorder import Recorder
 
 MOST_FAILURES = 10  # so many frames in a row without an answer end the stream
 
@@ -52,10 +56,11 @@ class StreamWorker:
         tracker: PhraseTracker,
         sinks: Sequence[SinkWorker],
         prompt: Prompt,
+        recorder: Recorder | None = None,
     ) -> None:
         self._source, self._frames = source, iter(source)
         self._detector, self._letterbox, self._tracker = detector, letterbox, tracker
-        self._sinks = sinks
+        self._sinks, self._recorder = sinks, recorder
         self._prompt, self._prompt_lock = prompt, threading.Lock()
         self._look_ahead = 1 if source.semantics == "live" else 2 * detector.max_batch
         self._pending: deque[Pending] = deque()
@@ -78,8 +83,11 @@ class StreamWorker:
         pending = self._current(self._pending.popleft())
         raw = self._wait(pending)
         result = self._result(pending, raw)
+        events = self._recorder.take(result) if self._recorder is not None else ()
         for sink in self._sinks:
             sink.put(result)
+            for event in events:
+                sink.put_event(event)
         return result
 
     @property
@@ -144,8 +152,15 @@ class StreamWorker:
             "detect": _ms(answered - pending.asked_s),
             "track": _ms(time.perf_counter() - answered),
         }
+        info = self._detector.info
         return FrameResult(
-            pending.frame, pending.prompt, self._detector.info, found, stale=raw is None, timing_ms=timing
+            pending.frame,
+            pending.prompt,
+            info,
+            found,
+            stale=raw is None,
+            adapter=info.adapter,
+            timing_ms=timing,
         )
 
     def _track(self, pending: Pending, raw: RawDetections | None) -> sv.Detections:

@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from groundstream.operators.frames import Frame, FrameResult
     from groundstream.operators.schema import record
     from groundstream.pipeline.api import open_pipeline, run
-    from groundstream.pipeline.local import Pipeline
+    from groundstream.pipeline.pipeline import Pipeline
 
 __all__ = [
     "Frame",
@@ -34,7 +34,7 @@ _HOMES = {
     "Frame": "groundstream.operators.frames",
     "FrameResult": "groundstream.operators.frames",
     "GroundstreamError": "groundstream.operators.errors",
-    "Pipeline": "groundstream.pipeline.local",
+    "Pipeline": "groundstream.pipeline.pipeline",
     "Prompt": "groundstream.models.types",
     "open_pipeline": "groundstream.pipeline.api",
     "record": "groundstream.operators.schema",

@@ -136,3 +136,28 @@ def test_text_is_asked_for_once_per_prompt_not_per_picture() -> None:
         answer.result(5)
     detector.close()
     assert asked == [("red car",), ("blue car",)]
+
+
+def test_waits_and_inference_are_measured(batcher: Batcher, grounder: GatedGrounder) -> None:
+    first = batcher.submit(picture(), PROMPT, MOMENT)
+    assert grounder.entered.wait(5)
+    second = batcher.submit(picture(), PROMPT, MOMENT)
+    threading.Event().wait(0.05)
+    grounder.gate.set()
+    first.result(5), second.result(5)
+    wait_ms, inference_ms = batcher.counters.queue_wait_ms.read(), batcher.counters.inference_ms.read()
+    assert (wait_ms.count, inference_ms.count, batcher.counters.batches) == (2, 2, 2)
+    assert wait_ms.p99 >= 50  # the second waited for the first
+    assert wait_ms.p50 < wait_ms.p99
+    assert inference_ms.p99 >= 50
+    assert batcher.counters.busy_s * 1e3 == pytest.approx(inference_ms.total)
+
+
+def test_a_caller_that_cancels_hinders_nobody(batcher: Batcher, grounder: GatedGrounder) -> None:
+    running = batcher.submit(picture(), PROMPT, MOMENT)
+    assert grounder.entered.wait(5)
+    waiting = batcher.submit(picture(), PROMPT, MOMENT)
+    assert running.cancel()
+    assert waiting.cancel()
+    grounder.gate.set()
+    assert len(batcher.submit(picture(), PROMPT, MOMENT).result(5).boxes_model) == 1

@@ -122,7 +122,7 @@ def test_one_bad_file_hinders_no_other(tmp_path: Path) -> None:
     good = make_coloured(tmp_path / "good.mp4", frames=10)
     done = groundstream(
         *("run", tmp_path / "bad.mp4", good, "-q", "red car", "--model", "fake", "--text-cache", "none"),
-        *("--out", tmp_path / "o"),
+        *("--executor", "local", "--out", tmp_path / "o"),
     )
     assert done.returncode == 3
     assert "bad.mp4: there is no such file" in done.stderr

@@ -14,14 +14,13 @@ def shown_of(tmp_path: Path, semantics: str, *, terminal: bool) -> str:
     screen = io.StringIO()
     console = Console(file=screen, force_terminal=terminal, width=120)
     streams = [{"source": str(clip), "semantics": semantics}]
-    with open_pipeline([], PHRASES, model="fake", text_cache="none", streams=streams) as pipeline:
-        worker = pipeline.streams[0].worker
-        assert worker is not None
-        with RunDisplay(pipeline.streams, console):
-            for result in worker:
-                pipeline.streams[0].note(result)
-                if result.frame.seq % 10 == 0:
-                    time.sleep(0.3)  # longer than the display's refresh
+    with (
+        open_pipeline([], PHRASES, model="fake", text_cache="none", streams=streams) as pipeline,
+        RunDisplay(pipeline.streams, console),
+    ):
+        for result in pipeline:
+            if result.frame.seq % 10 == 0:
+                time.sleep(0.3)  # longer than the display's refresh
     return screen.getvalue()
 
 

@@ -55,7 +55,9 @@ def test_every_output_at_once_and_one_subfolder_per_source(clip: Path, tmp_path:
     sinks = itertools.chain(
         *(("--sink", f"{kind}:{tmp_path}/{{stream}}.{kind}") for kind in ("csv", "mot", "coco", "jsonl"))
     )
-    done = groundstream("run", clip, other, *ALL, *FAKE, "--out", tmp_path / "o", *sinks)
+    done = groundstream(
+        "run", clip, other, *ALL, *FAKE, "--executor", "local", "--out", tmp_path / "o", *sinks
+    )
     assert done.returncode == 0, done.stderr
     for stream, count in (("street", 60), ("yard", 20)):
         records = records_of(tmp_path / "o" / stream / "detections.jsonl")
@@ -139,15 +141,13 @@ def test_leaving_the_loop_stops_the_pipeline(clip: Path) -> None:
         for result in pipeline:
             if result.frame.seq == 5:
                 break
-    assert pipeline.streams[0].results < 40
+    assert pipeline.streams[0].view.results < 40
 
 
 def test_the_query_changes_within_one_frame_and_ids_stay(clip: Path) -> None:
     asked, ids = [], []
     with gs.open_pipeline(clip, PHRASES, model="fake", text_cache="none") as pipeline:
-        worker = pipeline.streams[0].worker
-        assert worker is not None
-        while result := worker.step():
+        while result := pipeline.streams[0].runner.step():
             asked.append(result.prompt.phrases)
             ids.append(set(result.detections.data["track_uid"].tolist()) - {""})
             if result.frame.seq == 20:
@@ -164,9 +164,7 @@ def test_a_wrong_change_is_refused_and_the_old_query_stays(clip: Path) -> None:
             pipeline.set_phrases([" "])
         with pytest.raises(ValueError, match="there are: street"):
             pipeline.set_phrases(["dog"], stream_id="strete")
-        worker = pipeline.streams[0].worker
-        assert worker is not None
-        result = worker.step()
+        result = pipeline.streams[0].runner.step()
         assert result is not None
         assert result.prompt.phrases == PHRASES
 

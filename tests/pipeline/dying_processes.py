@@ -1,0 +1,87 @@
+"""Detectors in threads of this process that can be told to die, in place of processes on a cluster."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from concurrent.futures import Future
+from typing import Any
+
+from groundstream.models.fake import FakeGrounder
+from groundstream.models.types import Prompt
+from groundstream.operators.batcher import Batcher
+from groundstream.operators.text_cache import TextCache, TextEncoder
+from groundstream.operators.text_store_handed import HandedTexts
+from groundstream.pipeline.calls import Answer, Ask, DetectorFacts, Prepared, ProcessLost
+from groundstream.pipeline.detector_host import DetectorHost
+from groundstream.pipeline.health import DetectorHealth
+
+
+class CountingFake(FakeGrounder):
+    """Remembers which phrases it has encoded."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.encoded: list[str] = []
+
+    def encode_text(self, prompts: Any) -> Any:
+        self.encoded += [phrase for prompt in prompts for phrase in prompt.phrases]
+        return super().encode_text(prompts)
+
+
+class DyingDetector:
+    """A detector that forgets everything, and what waits in it, when it dies."""
+
+    def __init__(self, name: str, *, loads: bool = True) -> None:
+        self.grounder = CountingFake()
+        texts = HandedTexts(None)
+        encoder = TextEncoder(self.grounder, TextCache(texts))
+        self._host = DetectorHost(Batcher(self.grounder, encoder.encode, 4), texts, name, "cpu")
+        self._loads = loads
+        self._waiting: set[Future[Answer]] = set()
+        self.dead = self.silent = False
+        self.asked: list[float] = []
+        self.link = self
+
+    def load(self) -> DetectorFacts:
+        if not self._loads:
+            raise ProcessLost("it died while it loaded")
+        return self._alive().facts
+
+    def prepare(self, prompt: Prompt) -> Prepared:
+        return self._alive().prepare(prompt)
+
+    def learn(self, texts: Mapping[str, bytes]) -> None:
+        self._alive().learn(texts)
+
+    def health(self) -> DetectorHealth:
+        return self._alive().health
+
+    def ask(self, ask: Ask) -> Future[Answer]:
+        self.asked.append(ask.moment.time_s)
+        answer: Future[Answer] = Future()
+        if self.dead:
+            answer.set_exception(ProcessLost("it has died"))
+        elif self.silent:
+            self._waiting.add(answer)
+        else:
+            self._host.ask(ask).add_done_callback(lambda done: answer.set_result(done.result()))
+        return answer
+
+    def end_stream(self, stream_id: str) -> None:
+        self._host.end_stream(stream_id)
+
+    def die(self) -> None:
+        """Die as `kill -9` has it."""
+        self.dead = True
+        for answer in self._waiting:
+            answer.set_exception(ProcessLost("it has died"))
+        self._waiting.clear()
+
+    def kill(self) -> None:
+        self.dead = True
+        self._host.close()
+
+    def _alive(self) -> DetectorHost:
+        if self.dead:
+            raise ProcessLost("it has died")
+        return self._host
