@@ -182,7 +182,7 @@ def measure_latency(model: Model, streams: Sequence[int], folder: Path) -> None:
     _print_head(model, "live, half load: median", "one forward", "p95, p99 (medians over streams), dropped")
     for count in streams:
         fps = 500 / forward_ms / count
-        frames = max(8, int(2 * SECONDS * fps))
+        frames = max(20, int(2 * SECONDS * fps))
         # Cameras tick at moments of their own: the second picture of each comes at another part of a period.
         clips = [
             make_clip(folder / f"half-{count}-{number}.mp4", frames, fps=fps, hold=1 + number / count)

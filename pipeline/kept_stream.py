@@ -10,11 +10,12 @@ from collections.abc import Callable
 from typing import Protocol
 
 from groundstream.models.types import Prompt
-from groundstream.operators.errors import DetectorUnavailable, GroundstreamError
+from groundstream.operators.errors import DetectorUnavailable, GroundstreamError, Reason, SourceError
 from groundstream.operators.events import Event
 from groundstream.operators.frames import FrameResult
 from groundstream.operators.resume import Resume
 from groundstream.operators.sinks import SinkWorker, is_standard_output
+from groundstream.operators.urls import mask
 from groundstream.pipeline.build import build_sinks
 from groundstream.pipeline.calls import DetectorFacts, DetectorLink, ProcessLost
 from groundstream.pipeline.config import OutputConfig
@@ -26,6 +27,7 @@ from groundstream.pipeline.supervisor import DetectorPool
 
 log = logging.getLogger("groundstream.supervisor")
 
+MOST_IN_VAIN = 4  # deaths of a file's process without a new frame between them, until the file is given up
 NEWS_S = 0.25  # how long a stream may keep its news to itself
 
 
@@ -97,6 +99,7 @@ class KeptStream(Stream):
         self._link: DetectorLink | None = None
         self._delivered = -1
         self._answered = False
+        self._furthest, self._vain = -1, 0
         self._with_results = False
         self._before = 0
 
@@ -207,8 +210,9 @@ class KeptStream(Stream):
         self._view = news.view
         for line in news.lines:
             repeat(line)
-        if news.view.last is not None and not self._answered:
-            self._answered = True
+        last = news.view.last
+        if last is not None and last.seq > self._furthest:
+            self._furthest, self._answered, self._vain = last.seq, True, 0
             self._breaker.worked()
         if news.error is not None:
             self.note_error(news.error)
@@ -246,6 +250,15 @@ class KeptStream(Stream):
         self._process.kill()
         if self._stopping.is_set():
             return False
+        self._vain += not self._answered
+        if self._vain >= MOST_IN_VAIN and not self._view.live:
+            where = "its beginning" if self._furthest < 0 else f"frame {self._furthest}"
+            source = mask(self.config.source)
+            raise SourceError(
+                f"{source}: its process died {self._vain} times without getting beyond {where} ({lost}); "
+                "what was found before is kept",
+                Reason.DECODE,
+            )
         wait_s = max(self._budget.next_s(), 0.0 if self._answered else self._breaker.failed())
         self._answered = False
         log.warning("stream %s: its process has gone (%s); started again in %.1f s", self.id, lost, wait_s)

@@ -104,7 +104,8 @@ def make(pool: DetectorPool) -> Callable[..., KeptStream]:
         config = make_config({"streams": ["cam.mp4"], "phrases": PROMPT.phrases} | values)
         waiting = list(processes)
         budget = RestartBudget(1000, Backoff(0.001, 0.002))
-        stream = KeptStream(StreamSpec("cam", config, False), lambda: waiting.pop(0), pool, budget)
+        breaker = CircuitBreaker(3, Backoff(0.001, 0.002))
+        stream = KeptStream(StreamSpec("cam", config, False), lambda: waiting.pop(0), pool, budget, breaker)
         stream.open()
         stream.attach()
         return stream
@@ -131,6 +132,31 @@ def test_a_process_that_dies_is_replaced_where_it_was(make: Callable[..., KeptSt
     assert (resume.last, resume.delivered, resume.live) == (Position(1, 2, 0.2, 3), 2, False)
     assert first.of("kill")
     assert stream.view.health.restarts == 1
+
+
+def test_a_file_that_always_dies_at_the_same_frame_is_given_up(make: Callable[..., KeptStream]) -> None:
+    scripts = [[news(0, 1), LOST], [LOST], [news(1), LOST], [LOST], [LOST], [news(2, ended=True)]]
+    stream = make(*map(Scripted, scripts))
+    results: list[int] = []
+
+    stream.run(lambda result: results.append(result.frame.seq))
+
+    assert results == [0, 1]
+    assert isinstance(stream.error, SourceError)
+    assert "died 4 times without getting beyond frame 1" in str(stream.error)
+
+
+def test_a_camera_is_never_given_up(make: Callable[..., KeptStream]) -> None:
+    scripts = [
+        [news(0, live=True), LOST],
+        *[[news(0, live=True), LOST]] * 6,
+        [news(1, ended=True, live=True)],
+    ]
+    stream = make(*map(Scripted, scripts))
+
+    stream.run(None)
+
+    assert stream.error is None
 
 
 def test_without_a_reader_nobody_waits_for_what_was_delivered(make: Callable[..., KeptStream]) -> None:
