@@ -1,11 +1,11 @@
-"""What events, clips and recordings cost: the same run without them and with them, in turns.
+"""What clips and recordings cost: the same run without them and with them, in turns.
 
     python benchmarks/recording_cost.py [--model fake|glip-nano] [--rounds 5] [--streams 16]
 
-Runs a clip as `groundstream run --rules ... --record --clips events` does. Prints frames per second up to the
-last result, CPU milliseconds per frame of the run's own process (decoder, model, tracker, outputs, recording)
-and of the renderer, which works at low priority in a process of its own. Then (memory): live streams with ten
-seconds of pre-roll each, resident memory with and without.
+Runs a clip as `groundstream run --rules ...` does, without and with `--record --clips events`. Prints frames
+per second up to the last result, and CPU milliseconds per frame: of the run's own process (decoder, model,
+tracker, outputs, recording), and of the renderer, which works at low priority in a process of its own. Then
+(memory): live streams with ten seconds of pre-roll each, resident memory with and without.
 """
 
 from __future__ import annotations
@@ -50,7 +50,8 @@ def measure_speed(
     clip: Path, out: Path, phrases: list[str], rules: dict[str, Any], model: str, rounds: int
 ) -> None:
     """Print both sides; the median of `rounds` rounds, in which the sides take turns."""
-    settings = {"without": {"model": model}, "with": {"model": model, "rules": rules, **KEEPING}}
+    base = {"model": model, "rules": rules}  # events are told on both sides
+    settings = {"without": base, "with": {**base, **KEEPING}}
     seen: dict[str, list[tuple[float, float, float]]] = {side: [] for side in SIDES}
     for number in range(rounds):
         for side in SIDES if number % 2 else reversed(SIDES):
@@ -102,14 +103,15 @@ def main() -> None:
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
     parser.add_argument("--model", default="fake", choices=["fake", "glip-nano"])
-    parser.add_argument("--rounds", type=int, default=5)
+    parser.add_argument("--rounds", type=int, default=5, help="of the speed runs; 0 leaves them out")
     parser.add_argument("--streams", type=int, default=16, help="of the memory run; 0 leaves it out")
     arguments = parser.parse_args()
     with tempfile.TemporaryDirectory() as name, as_file(files("groundstream.configs") / "demo") as demo:
         folder = Path(name)
         if arguments.model == "fake":
             clip = make_clip(folder / "clip.mp4", 1800)
-            measure_speed(clip, folder, PHRASES, LINE, "fake", arguments.rounds)
+            if arguments.rounds:
+                measure_speed(clip, folder, PHRASES, LINE, "fake", arguments.rounds)
             if arguments.streams:
                 measure_memory(clip, folder, arguments.streams)
         else:

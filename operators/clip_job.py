@@ -18,6 +18,7 @@ from typing import IO, Any, Self
 
 from groundstream.operators.clip_order import ClipOrder
 from groundstream.operators.clip_pieces import Piece, store
+from groundstream.operators.disk_room import RESERVE_BYTES, check_room
 from groundstream.operators.segment import Segment
 from groundstream.operators.timeline import Look, SeenObject
 
@@ -90,6 +91,7 @@ class JobWriter:
         Raises:
             OSError: it cannot be written.
         """
+        check_room(self.path, RESERVE_BYTES, segment.size_bytes, times=0.5)
         self._list(store(segment, self._next_file()))
 
     def adopt(self, other: JobWriter, from_s: float) -> None:

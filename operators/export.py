@@ -7,10 +7,19 @@ from dataclasses import dataclass
 from itertools import groupby
 from pathlib import Path
 
+import av
+
 from groundstream.operators.clip_names import clip_name
 from groundstream.operators.clip_order import ClipFiles, ClipOrder, Span
 from groundstream.operators.clip_pieces import Piece
-from groundstream.operators.index_reader import IndexedRecording, frames_between, segments_between
+from groundstream.operators.index_reader import (
+    IndexedRecording,
+    find_indexes,
+    frames_between,
+    segments_between,
+)
+from groundstream.operators.recorded import PART, is_part
+from groundstream.operators.remux import facts_of
 from groundstream.operators.render import render_span
 from groundstream.operators.timeline import LONGEST_GAP_S
 
@@ -59,6 +68,22 @@ def export_span(
     for _, group in groupby(found, key=_whole):
         clips += _cut(list(group), start, end, out)
     return tuple(clips)
+
+
+def growing_files(folder: Path, end: Moment, stream: str | None = None) -> tuple[Path, ...]:
+    """Return the files before `end` that are still being recorded, from which nothing can be cut yet."""
+    parts = [part for index in find_indexes(folder) for part in index.parent.glob(f"*/*{PART}")]
+    return tuple(part for part in sorted(parts) if is_part(part.name) and _grows_before(part, end, stream))
+
+
+def _grows_before(part: Path, end: Moment, stream: str | None) -> bool:
+    try:
+        facts = facts_of(part)
+    except (OSError, av.FFmpegError):  # its head is not written yet, or it was finished just now
+        return False
+    if facts is None or facts.stream_id != (stream or facts.stream_id):
+        return False
+    return facts.start_s <= end.media_s if end.media_s is not None else facts.start_wall <= (end.wall or 0.0)
 
 
 def _whole(recording: IndexedRecording) -> tuple[str, int, int]:

@@ -22,7 +22,7 @@ from groundstream.operators.index_tables import open_index, pack_objects
 from groundstream.operators.recorded import RecordedFile
 from groundstream.operators.timeline import Look, SeenObject, look_of
 
-#: So much may be lost with the machine's power, and is not yet seen by readers.
+#: So much of what was seen may be lost with the process, and is not yet seen by readers.
 COMMIT_S = 1.0
 _MOST_WAITING = 20_000
 #: Rows that are kept at most; the oldest go.
@@ -85,10 +85,11 @@ class _Sightings:
 class IndexWriter:
     """Writes the index of one stream, in a thread of its own; its methods may be called from any thread.
 
-    Rows are committed together, a second apart at most. Where the disk fails, rows are lost and counted;
-    nothing else is disturbed.
+    Rows are committed together, a second apart at most; events, files and clips at once. Where the disk
+    fails, rows are lost and counted; nothing else is disturbed.
 
     Attributes:
+        path: the file.
         lost: rows that could not be written, or came faster than the disk takes them.
 
     Args:
@@ -102,7 +103,7 @@ class IndexWriter:
 
     def __init__(self, path: Path, stream_id: str, *, keep_looks: bool) -> None:
         self.lost = 0
-        self._path, self._keep_looks = path, keep_looks
+        self.path, self._keep_looks = path, keep_looks
         self._connection = open_index(path)
         with self._connection:
             made = self._connection.execute(
@@ -141,14 +142,17 @@ class IndexWriter:
         row = (event.id, self._run_id, event.kind, event.after.phrase, start_wall, end_wall, record)
         with self._change:
             self._put([(_ADD_EVENT, row)])
+            self._commit_now()
 
     def add_file(self, file: RecordedFile, *, salvaged: bool = False) -> None:
-        """Note a finished file of the recording; a salvaged one belongs to the run in which it began."""
-        run = "(SELECT max(run) FROM runs WHERE started_wall <= ?)" if salvaged else "?"
+        """Note a finished file of the recording; a salvaged one belongs to the run that wrote it last."""
+        by_time = "coalesce((SELECT max(run) FROM runs WHERE started_wall <= ?), (SELECT min(run) FROM runs))"
+        run = by_time if salvaged else "?"
         sql = f"INSERT OR REPLACE INTO recordings VALUES (?, {run}, ?, ?, ?, ?, ?, ?)"  # noqa: S608 -- constants
         row = (file.epoch, file.start_s, file.end_s, file.start_wall, file.end_wall, file.size_bytes)
         with self._change:
-            self._put([(sql, (self._name(file.path), file.start_wall if salvaged else self._run_id, *row))])
+            self._put([(sql, (self._name(file.path), _written(file) if salvaged else self._run_id, *row))])
+            self._commit_now()
 
     def add_clip(self, clip: IndexedClip) -> None:
         """Note a finished clip, also in its events."""
@@ -158,6 +162,7 @@ class IndexWriter:
         with self._change:
             self._put([(sql, (self._name(clip.path), self._run_id, *row))])
             self._put([(named, (clip.path.name, event)) for event in clip.events])
+            self._commit_now()
 
     def forget_file(self, path: Path) -> None:
         """Take out a file of the recording that is gone, with what was seen in it."""
@@ -184,12 +189,17 @@ class IndexWriter:
         with self._change:
             self._put([(events, (path.name,)), ("DELETE FROM clips WHERE path = ?", (name,))])
 
+    def unname_clip(self, name: str) -> None:
+        """Take the name of a clip that was never made out of its events."""
+        sql = "UPDATE events SET record = json_set(record, '$.clip', NULL) WHERE record ->> 'clip' = ?"
+        with self._change:
+            self._put([(sql, (name,))])
+
     def flush(self, timeout_s: float = 30.0) -> bool:
         """Wait until all that was added so far can be read; False when that takes too long."""
         with self._change:
-            self._asked += 1
+            self._commit_now()
             asked = self._asked
-            self._change.notify_all()
             return self._change.wait_for(lambda: self._done >= asked, timeout_s)
 
     def close(self, timeout_s: float = 30.0) -> None:
@@ -199,9 +209,14 @@ class IndexWriter:
             self._change.notify_all()
         self._thread.join(timeout_s)
 
+    def _commit_now(self) -> None:
+        """What is seldom and matters does not wait for the next second."""
+        self._asked += 1
+        self._change.notify_all()
+
     def _name(self, path: Path) -> str:
         """Return `path` as seen from the index, so that the folder can be moved as a whole."""
-        return os.path.relpath(path, self._path.parent)
+        return os.path.relpath(path, self.path.parent)
 
     def _put(self, statements: Sequence[_Statement]) -> None:
         self._queue.extend(statements)
@@ -257,10 +272,17 @@ class IndexWriter:
                     self._trim()
         except sqlite3.Error as error:
             if self.lost == 0:
-                self._log.warning("the index %s cannot be written: %s; rows are lost", self._path, error)
+                self._log.warning("the index %s cannot be written: %s; rows are lost", self.path, error)
             self.lost += len(statements)
 
     def _trim(self) -> None:
         for table, most in _MOST_ROWS.items():
             sql = f"DELETE FROM {table} WHERE rowid <= (SELECT max(rowid) FROM {table}) - ?"  # noqa: S608
             self._connection.execute(sql, (most,))
+
+
+def _written(file: RecordedFile) -> float:
+    """Return when a file was written last; its first picture may be older than its run."""
+    with contextlib.suppress(OSError):
+        return file.path.stat().st_mtime
+    return file.start_wall

@@ -6,6 +6,7 @@ import json
 import logging
 import queue
 import threading
+import time
 import uuid
 from collections.abc import Callable
 from dataclasses import dataclass, replace
@@ -19,6 +20,7 @@ from groundstream.operators.disk_budget import DiskBudget, Shelf
 from groundstream.operators.events import Event, Sighting
 from groundstream.operators.frames import FrameResult
 from groundstream.operators.index import IndexedClip, IndexWriter
+from groundstream.operators.index_mend import clip_from_facts, mend
 from groundstream.operators.index_tables import INDEX
 from groundstream.operators.recorded import RecordedFile, RecordingChange
 from groundstream.operators.recording import Recording
@@ -79,9 +81,12 @@ class Recorder:
             OutputError: the index cannot be written.
         """
         self._stream_id = stream_id
-        self._news: queue.SimpleQueue[Event] = queue.SimpleQueue()
+        self._news: queue.SimpleQueue[RecordingChange] = queue.SimpleQueue()
+        self._stopped: Event | None = None
+        self._epoch = self._over = 0
+        self._lock = threading.Lock()
         self._rules = RuleEngine(stream_id, settings.rules) if settings.rules is not None else None
-        self._store = _Store(stream_id, settings, folder, self._tell_change) if folder is not None else None
+        self._store = _Store(stream_id, settings, folder, self._news.put) if folder is not None else None
 
     def add_segment(self, segment: Segment) -> None:
         """Take a piece of the stream's video; called from the source's thread."""
@@ -94,10 +99,29 @@ class Recorder:
         Returns:
             The messages that follow it, with the names of their clips.
         """
-        events = self._rules.update(result).events if self._rules is not None else ()
-        if self._store is not None:
-            events = self._store.take(result, events)
-        return (*events, *self._late())
+        with self._lock:
+            self._epoch = result.frame.epoch
+            # What was on its way when the source was lost begins nothing: nobody would end it.
+            told = self._rules is not None and self._epoch > self._over
+            events = self._rules.update(result).events if self._rules is not None and told else ()
+            if self._store is not None:
+                events = self._store.take(result, events)
+            return (*events, *self._recording_events())
+
+    def interrupt(self, reason: str) -> tuple[Event, ...]:
+        """Return the messages that end what is open where the source is lost for now; from any thread.
+
+        Clips and the recording's file are finished at once, however long the source stays away.
+
+        Args:
+            reason: why it is lost.
+        """
+        with self._lock:
+            self._over = self._epoch
+            events = self._rules.end(reason) if self._rules is not None else ()
+            if self._store is not None:
+                self._store.interrupt(reason, events)
+            return (*events, *self._recording_events())
 
     def end(self, reason: str | None) -> tuple[Event, ...]:
         """Return the messages that end what is open, after the source has been closed.
@@ -105,28 +129,33 @@ class Recorder:
         Args:
             reason: why the stream ended before its time; None where it came to its end.
         """
-        events = self._rules.end(reason or "the stream has ended") if self._rules is not None else ()
-        if self._store is not None:
-            self._store.end(reason, events)
-        return (*events, *self._late())
+        with self._lock:
+            words = reason or "the stream has ended"
+            events = self._rules.end(words) if self._rules is not None else ()
+            if self._store is not None:
+                self._store.end(reason, events)
+            return (*events, *self._recording_events(words))
 
     def close(self) -> None:
         """Finish clips, recording and index; may be called twice."""
         if self._store is not None:
             self._store.close()
 
-    def _late(self) -> tuple[Event, ...]:
-        """Return what others told meanwhile."""
+    def _recording_events(self, over: str | None = None) -> tuple[Event, ...]:
+        """Return what became of the recording meanwhile; what is open ends where all is `over`."""
         told = []
         while not self._news.empty():
-            told.append(self._news.get())
+            if (event := self._recording_event(self._news.get())) is not None:
+                told.append(event)
+        if over is not None and self._stopped is not None:
+            told.append(_ended(self._stopped, time.time(), self._stopped.after, over))
         if self._store is not None:
             for event in told:
                 self._store.index.add_event(event)
         return tuple(told)
 
-    def _tell_change(self, change: RecordingChange) -> None:
-        """Make an event of a recording that has stopped, or that goes on."""
+    def _recording_event(self, change: RecordingChange) -> Event | None:
+        """Make one event of a recording that stops and goes on."""
         state = Sighting(
             epoch=change.epoch,
             seq=-1,
@@ -137,16 +166,25 @@ class Recorder:
             score=0.0,
             box=None,
             box_norm=None,
-            values={"recording": int(change.recording), "reason": change.reason},
+            values={"reason": change.reason},
         )
-        name = f"{change.wall:.3f}-{uuid.uuid4().hex[:6]}"
+        stopped = self._stopped
         if change.recording:
             _log.warning("stream %s: recording goes on", self._stream_id)
-        else:
-            _log.error("stream %s: recording has stopped: %s", self._stream_id, change.reason)
-        self._news.put(
-            Event(name, self._stream_id, "recording", "new", "recording", None, state, change.time_s)
+            self._stopped = None
+            return None if stopped is None else _ended(stopped, change.wall, state)
+        _log.error("stream %s: recording has stopped: %s", self._stream_id, change.reason)
+        name = f"{change.wall:.3f}-{uuid.uuid4().hex[:6]}"
+        self._stopped = Event(
+            name, self._stream_id, "recording", "new", "recording", None, state, change.time_s
         )
+        return self._stopped
+
+
+def _ended(stopped: Event, wall: float, state: Sighting, truncated: str | None = None) -> Event:
+    """Return the end of a pause of the recording; the media clock may have begun anew meanwhile."""
+    end_s = stopped.start_s + max(0.0, wall - stopped.after.wall_time)
+    return replace(stopped, type="end", before=stopped.after, after=state, end_s=end_s, truncated=truncated)
 
 
 class _Store:
@@ -195,6 +233,11 @@ class _Store:
             self.index.add_event(event)
         return events
 
+    def interrupt(self, reason: str, events: tuple[Event, ...]) -> None:
+        self.end(reason, events)
+        if self._recording is not None:
+            self._recording.end_file()
+
     def end(self, reason: str | None, events: tuple[Event, ...]) -> None:
         for event in events:
             self.index.add_event(event)
@@ -218,9 +261,10 @@ class _Store:
             self._recording.add(segment)
 
     def _salvage(self, clips: Path, recordings: Path) -> None:
-        for file in salvage(recordings):
-            self.index.add_file(file, salvaged=True)
-        for job in left_behind(clips):
+        salvage(recordings)
+        jobs = left_behind(clips)
+        mend(self.index, recordings, clips)
+        for job in jobs:
             self._log.warning("the clip %s of a run that was killed is finished now", job.name)
             self._renderer.put(job)
 
@@ -244,16 +288,7 @@ class _Store:
 
 def indexed(files: ClipFiles) -> IndexedClip:
     """Return what the index keeps of a clip."""
-    facts = json.loads(files.facts.read_text(encoding="utf-8"))
-    return IndexedClip(
-        files.annotated,
-        files.epoch,
-        files.start_s,
-        files.end_s,
-        files.start_wall,
-        files.end_wall,
-        tuple(event["id"] for event in facts["events"]),
-    )
+    return clip_from_facts(files.annotated, json.loads(files.facts.read_text(encoding="utf-8")))
 
 
 def shapes_of(rules: StreamRules | None) -> tuple[Shape, ...]:

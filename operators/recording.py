@@ -10,6 +10,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
+from groundstream.operators.disk_room import RESERVE_BYTES
 from groundstream.operators.recorded import RecordedFile, RecordingChange
 from groundstream.operators.recording_files import RecordingFiles
 from groundstream.operators.segment import Segment
@@ -43,8 +44,8 @@ class Recording:
         file_s: wanted length of a file in seconds.
         on_file: called with each finished file, from this recording's thread.
         on_change: called when recording stops and when it goes on, from this recording's thread.
-        reserve_bytes: room that is left free on the disk; recording stops when less is free, and goes on when
-            there is twice as much.
+        reserve_bytes: room that is left free, or a twentieth of the disk where that is less; recording stops
+            when less is free, and goes on when there is twice as much.
         most_waiting_bytes: segments that may wait for a slow disk; further ones are dropped.
     """
 
@@ -55,14 +56,14 @@ class Recording:
         *,
         on_file: Callable[[RecordedFile], None],
         on_change: Callable[[RecordingChange], None],
-        reserve_bytes: int = 256 * 2**20,
+        reserve_bytes: int = RESERVE_BYTES,
         most_waiting_bytes: int = 64 * 2**20,
     ) -> None:
         if not (math.isfinite(file_s) and file_s > 0):
             raise ValueError(f"file_s must be a number of seconds above 0, but got {file_s}")
         self._files = RecordingFiles(folder, file_s, on_file, on_change, reserve_bytes)
         self._most_waiting_bytes = most_waiting_bytes
-        self._queue: deque[Segment] = deque()
+        self._queue: deque[Segment | None] = deque()  # None ends a file
         self._waiting_bytes = self._written = self._dropped = 0
         self._change = threading.Condition()
         self._closing = False
@@ -79,6 +80,12 @@ class Recording:
             self._waiting_bytes += segment.size_bytes
             self._change.notify_all()
 
+    def end_file(self) -> None:
+        """Finish the file that is being written, from any thread; returns at once."""
+        with self._change:
+            self._queue.append(None)
+            self._change.notify_all()
+
     def close(self, timeout_s: float = 30.0) -> None:
         """Write what waits and finish the file; may be called twice."""
         with self._change:
@@ -90,22 +97,33 @@ class Recording:
     def counters(self) -> RecordingCounters:
         """A snapshot of the counters."""
         with self._change:
-            return RecordingCounters(self._written, len(self._queue), self._dropped)
+            waiting = sum(segment is not None for segment in self._queue)
+            return RecordingCounters(self._written, waiting, self._dropped)
 
     def _run(self) -> None:
-        while (segment := self._next()) is not None:
+        while self._wait():
+            segment = self._next()
+            if segment is None:
+                self._finish()
+                continue
             written = self._files.write(segment)
             with self._change:
                 self._written += written
                 self._dropped += not written
+        self._finish()
+
+    def _finish(self) -> None:
         with contextlib.suppress(OSError):  # what was written is kept; the next start has nothing to save
             self._files.finish()
 
-    def _next(self) -> Segment | None:
+    def _wait(self) -> bool:
+        """Wait for something to do; False when all is done."""
         with self._change:
             self._change.wait_for(lambda: self._queue or self._closing)
-            if not self._queue:
-                return None
+            return bool(self._queue)
+
+    def _next(self) -> Segment | None:
+        with self._change:
             segment = self._queue.popleft()
-            self._waiting_bytes -= segment.size_bytes
+            self._waiting_bytes -= segment.size_bytes if segment is not None else 0
             return segment

@@ -5,7 +5,6 @@ from __future__ import annotations
 import contextlib
 import errno
 import logging
-import shutil
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -14,6 +13,7 @@ from typing import BinaryIO, cast
 
 import av
 
+from groundstream.operators.disk_room import check_room
 from groundstream.operators.guarded_file import GuardedFile, cut_to_whole_boxes
 from groundstream.operators.recorded import PART, RecordedFile, RecordingChange, into_place, new_name
 from groundstream.operators.remux import JoinedFile, suffix_for
@@ -44,8 +44,8 @@ class RecordingFiles:
         file_s: a file ends at the first key frame after so many seconds.
         on_file: called with each finished file.
         on_change: called when recording stops and when it goes on.
-        reserve_bytes: recording stops when less than this is free on the disk, and goes on when there is
-            twice as much and room for a few segments.
+        reserve_bytes: recording stops when less than this, or than a twentieth of the disk, is free, and goes
+            on when there is twice as much and room for a few segments.
     """
 
     def __init__(
@@ -116,12 +116,11 @@ class RecordingFiles:
 
     def _check_room(self, segment: Segment) -> None:
         self._folder.mkdir(parents=True, exist_ok=True)
-        needed = self._reserve_bytes
         if self._stopped:  # room for more than this one, or it would stop and go on all the time
-            needed = 2 * self._reserve_bytes + _SEGMENTS_OF_ROOM * segment.size_bytes
-        free = shutil.disk_usage(self._folder).free
-        if free < needed:
-            raise OSError(errno.ENOSPC, f"the disk is full: {free / 1e6:.1f} MB are left")
+            further = _SEGMENTS_OF_ROOM * segment.size_bytes
+            check_room(self._folder, self._reserve_bytes, further, times=2.0)
+        else:
+            check_room(self._folder, self._reserve_bytes, segment.size_bytes)
 
     def _stop(self, segment: Segment, error: Exception) -> None:
         """Keep what is written, and tell that nothing is written from `segment` on."""

@@ -5,9 +5,11 @@ from __future__ import annotations
 from collections.abc import Callable
 from pathlib import Path
 
-from groundstream.operators.clip_job import JobLock, read_job, remove_job
+from groundstream.operators.clip_job import ClipJob, JobLock, read_job, remove_job
 from groundstream.operators.clip_order import ClipFiles
 from groundstream.operators.clip_place import PENDING
+from groundstream.operators.disk_room import RESERVE_BYTES, check_room
+from groundstream.operators.errors import OutputError
 from groundstream.operators.render import render_span
 
 
@@ -27,11 +29,27 @@ def render_job(path: Path, on_frame: Callable[[], None] = lambda: None) -> tuple
         job, folder = read_job(path), path.parent.parent
         files: tuple[ClipFiles, ...] = ()
         if not (folder / f"{job.order.name}.json").exists():  # the facts come last: it was made already
+            _check_room(job, folder)
             files = render_span(job.pieces, job.looks, job.order, folder, on_frame=on_frame)
         remove_job(path)
         return files
     finally:
         lock.release()
+
+
+def _check_room(job: ClipJob, folder: Path) -> None:
+    """Leave room to those that write records: a clip takes its video twice, as it came and annotated.
+
+    Raises:
+        OutputError: there is too little.
+    """
+    try:
+        check_room(
+            folder, RESERVE_BYTES, sum(2 * piece.path.stat().st_size for piece in job.pieces), times=0.5
+        )
+    except OSError as error:
+        words = error.strerror or str(error)
+        raise OutputError(f"cannot make the clip {job.order.name} in {folder}: {words}") from error
 
 
 def left_behind(folder: Path) -> tuple[Path, ...]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import os
 from pathlib import Path
 from typing import BinaryIO, cast
 
@@ -29,6 +30,22 @@ def salvage(folder: Path) -> list[RecordedFile]:
     return [file for file in map(_if_left, parts) if file is not None]
 
 
+def finished_file(path: Path) -> RecordedFile | None:
+    """Return a finished recording as it describes itself; None where it is none."""
+    try:
+        facts = facts_of(path)
+        length_s = 0.0 if facts is None else copy_joined(path, None)
+        size_bytes = path.stat().st_size
+    except (OSError, av.FFmpegError):
+        return None
+    if facts is None or length_s == 0:
+        return None
+    end_s = facts.start_s + length_s
+    return RecordedFile(
+        path, facts.stream_id, facts.epoch, facts.start_s, end_s, facts.start_wall, size_bytes
+    )
+
+
 def _if_left(part: Path) -> RecordedFile | None:
     """Finish `part` unless somebody is writing it; None where there is nothing to keep."""
     try:
@@ -47,17 +64,16 @@ def _finish(part: Path) -> RecordedFile | None:
         return None
     if facts is None:  # not made by a recording
         return None
+    written = part.stat()
     length_s = _rewrite(part)
     if length_s == 0:
         part.unlink()
         return None
+    # When it was written tells its run and its age; saving it has made it no younger.
+    os.utime(part, ns=(written.st_atime_ns, written.st_mtime_ns))
     path = into_place(part)
     _log.info("%s: saved %.1f s of a run that was killed", path, length_s)
-    end_s = facts.start_s + length_s
-    size_bytes = path.stat().st_size
-    return RecordedFile(
-        path, facts.stream_id, facts.epoch, facts.start_s, end_s, facts.start_wall, size_bytes
-    )
+    return finished_file(path)
 
 
 def _rewrite(part: Path) -> float:

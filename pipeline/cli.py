@@ -260,7 +260,10 @@ def events(
 @app.command()
 def export(
     folder: Annotated[Path, typer.Argument(metavar="DIR", help="The --out folder of a run with --record.")],
-    start: Annotated[str, typer.Option("--from", metavar="WHEN", help="A time, or seconds of the video.")],
+    start: Annotated[
+        str,
+        typer.Option("--from", metavar="WHEN", help="Seconds of the video, or a time as `events` has it."),
+    ],
     end: Annotated[str, typer.Option("--to", metavar="WHEN", help="The same, for the end.")],
     out: Annotated[Path | None, typer.Option(metavar="DIR", help="Folder for clips. [DIR/exports]")] = None,
     stream: Annotated[str | None, typer.Option(metavar="ID", help="Only this stream.")] = None,

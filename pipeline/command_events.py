@@ -16,7 +16,7 @@ from rich.table import Table
 from groundstream.operators.errors import ConfigError, OutputError
 from groundstream.operators.event_schema import event_record
 from groundstream.operators.events import EventKind
-from groundstream.operators.export import Moment, export_span
+from groundstream.operators.export import Moment, export_span, growing_files
 from groundstream.operators.index_reader import (
     IndexedEvent,
     IndexedTrack,
@@ -25,7 +25,7 @@ from groundstream.operators.index_reader import (
     query_tracks,
 )
 
-NARROWEST = 140  # columns of the table when it is not for a screen
+_WIDEST = 10_000  # columns that no table reaches
 
 
 def events_command(
@@ -80,12 +80,18 @@ def export_command(folder: Path, start: str, end: str, out: Path | None, stream:
     if (first.wall or first.media_s or 0.0) >= (last.wall or last.media_s or 0.0):
         raise ConfigError(f"--to must be later than --from, but got {start} and {end}")
     clips = export_span(folder, first, last, out or folder / "exports", stream)
+    growing = growing_files(folder, last, stream)
     if not clips:
-        raise OutputError(
-            f"nothing was recorded in {folder} between {start} and {end}; was it run with --record?"
+        hint = (
+            f"{growing[0]} is still being recorded, wait for its end"
+            if growing
+            else "was it run with --record?"
         )
+        raise OutputError(f"nothing was recorded in {folder} between {start} and {end}; {hint}")
     for clip in clips:
         print(clip.annotated)
+    for part in growing:
+        print(f"not looked at, because it is still being recorded: {part}", file=sys.stderr)
 
 
 def _check_folder(folder: Path) -> None:
@@ -161,10 +167,9 @@ def _local(wall: float) -> str:
 
 
 def _print(table: Table) -> None:
-    console = Console(highlight=False)
-    Console(highlight=False, width=None if console.is_terminal else max(NARROWEST, console.width)).print(
-        table
-    )
+    """Print every row on one line, however narrow the screen is: a name that is cut off names nothing."""
+    wide = Console(highlight=False, width=_WIDEST)
+    Console(highlight=False, width=wide.measure(table).maximum).print(table, soft_wrap=True)
 
 
 def _print_json(rows: Sequence[dict[str, object]]) -> None:

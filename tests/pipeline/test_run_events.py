@@ -2,20 +2,15 @@
 
 import json
 import math
-import os
-import random
-import signal
-import subprocess
-import time
 from pathlib import Path
 from typing import Any
 
 import cv2
 import numpy as np
 import pytest
-from coloured import ALL, call, command, groundstream, make_coloured, records_of, times_of
+from coloured import ALL, call, groundstream, make_coloured, records_of, times_of
 
-from groundstream.operators.index_reader import query_events, query_tracks, segments_between
+from groundstream.operators.index_reader import query_tracks, segments_between
 
 RULES = """\
 zones:
@@ -26,7 +21,6 @@ lines:
 LENGTH_S, FPS = 8, 10
 # The middle of the red box is at half the width where sin(t) = 0: it goes left at pi, right at 2 pi.
 CROSSINGS = ((math.pi, "right"), (2 * math.pi, "left"))
-KILLS = int(os.environ.get("GROUNDSTREAM_KILLS", "3"))
 
 
 @pytest.fixture(scope="module")
@@ -190,51 +184,3 @@ def test_zones_are_drawn_on_a_frame(capsys: pytest.CaptureFixture[str], tmp_path
     assert drawn.shape[:2] == (120, 160)
     yellow = (drawn[..., 0] < 90) & (drawn[..., 1] > 150) & (drawn[..., 2] > 190)
     assert yellow[:, 75:85].any(axis=1).mean() > 0.8  # the line down the middle
-
-
-@pytest.mark.slow
-def test_killed_runs_leave_what_plays_and_the_next_start_saves_the_rest(tmp_path: Path) -> None:
-    clip = make_coloured(tmp_path / "clip.mp4", 30 * FPS, fps=FPS)
-    rules = tmp_path / "rules.yaml"
-    rules.write_text(RULES)
-    out = tmp_path / "out"
-    arguments = (
-        "run", clip, *ALL, "--model", "fake", "--semantics", "live", "--out", out, "--overwrite",
-        "--no-video", "--rules", rules, "--clips", "events", "--pre", 1, "--post", 1, "--record",
-        "--segment", 2,
-    )  # fmt: skip
-    chance = random.Random(os.environ.get("GROUNDSTREAM_SEED", "1"))
-    for _ in range(KILLS):
-        _kill_after(chance.uniform(0.0, 12.0), arguments, out)
-        _all_play(out)
-
-    done = groundstream("run", make_coloured(tmp_path / "last.mp4", 10), *arguments[2:], timeout_s=300)
-
-    assert done.returncode == 0, done.stderr
-    _all_play(out)
-    assert not list(out.rglob("*.part"))
-    assert not list((out / "clips" / ".pending").glob("*"))
-    clips = {event.event.clip for event in query_events(out) if event.event.clip}
-    assert clips
-    assert all((out / "clips" / name).is_file() for name in clips)
-
-
-def _kill_after(delay_s: float, arguments: tuple[object, ...], out: Path) -> None:
-    """Start a run and kill it `delay_s` after it has begun to record."""
-    before = len(list(out.rglob("recording/*")))
-    with subprocess.Popen(command(*arguments), stderr=subprocess.DEVNULL) as process:
-        for _ in range(1200):
-            if len(list(out.rglob("recording/*"))) > before or process.poll() is not None:
-                break
-            time.sleep(0.05)
-        time.sleep(delay_s)
-        process.send_signal(signal.SIGKILL)
-        process.wait()
-
-
-def _all_play(out: Path) -> None:
-    """Check that every video decodes, also those that are not finished."""
-    videos = [*out.rglob("recording/*.mp4"), *out.rglob("recording/*.part"), *(out / "clips").glob("*.mp4")]
-    for path in videos:
-        if path.stat().st_size > 0:
-            assert times_of(path) or path.suffix == ".part", path

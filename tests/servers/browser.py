@@ -9,6 +9,7 @@ import shutil
 import subprocess
 import tempfile
 import threading
+from collections.abc import Sequence
 from dataclasses import dataclass
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
@@ -23,7 +24,19 @@ PATIENT_S = 120.0
 
 _PAGE = b"""<!doctype html><video id="video" muted></video><script>
 const video = document.getElementById("video");
-const tell = (seen) => fetch("/seen", {method: "POST", body: JSON.stringify(seen)});
+const moments = JSON.parse(decodeURIComponent(location.hash.slice(1)));
+let number = 0;
+const next = async () => {
+  video.onseeked = null;
+  URL.revokeObjectURL(video.src);
+  const blob = await (await fetch("/" + number)).blob();
+  video.src = URL.createObjectURL(blob);
+};
+const tell = async (seen) => {
+  await fetch("/seen", {method: "POST", body: JSON.stringify(seen)});
+  number += 1;
+  if (number < moments.length) next();
+};
 const look = () => {
   const canvas = document.createElement("canvas");
   [canvas.width, canvas.height] = [video.videoWidth, video.videoHeight];
@@ -36,9 +49,9 @@ const look = () => {
 video.onerror = () => tell({error: video.error.message});
 video.onloadeddata = () => {
   video.onseeked = look;
-  video.currentTime = parseFloat(location.hash.slice(1));
+  video.currentTime = moments[number];
 };
-fetch("/video").then((answer) => answer.blob()).then((blob) => { video.src = URL.createObjectURL(blob); });
+next();
 </script>"""
 
 
@@ -59,31 +72,40 @@ class Played:
 
 def play(path: Path, at_s: float) -> Played:
     """Open `path` in Chromium, go to `at_s` seconds, and return what it shows there."""
+    return play_all([path], [at_s])[0]
+
+
+def play_all(paths: Sequence[Path], at_s: Sequence[float]) -> list[Played]:
+    """Open `paths` in one Chromium, one after the other, and return what each shows at its moment."""
     browser = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
     if browser is None and os.environ.get("CI") != "true":
         pytest.skip("no Chromium here")
     assert browser, "no Chromium: install the package chromium"
     answers: queue.Queue[dict[str, Any]] = queue.Queue()
-    with _serve(path, answers) as server, tempfile.TemporaryDirectory(ignore_cleanup_errors=True) as profile:
-        url = f"http://127.0.0.1:{server.server_port}/#{at_s}"
+    with _serve(paths, answers) as server, tempfile.TemporaryDirectory(ignore_cleanup_errors=True) as profile:
+        url = f"http://127.0.0.1:{server.server_port}/page#{json.dumps(list(at_s), separators=(',', ':'))}"
         options = ["--headless", "--no-sandbox", "--disable-gpu", "--disable-dev-shm-usage", "--mute-audio"]
         command = [browser, *options, f"--user-data-dir={profile}", "--remote-debugging-port=0", url]
         with subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL) as process:
             try:
-                seen = answers.get(timeout=PATIENT_S)
+                seen = [answers.get(timeout=PATIENT_S) for _ in paths]
             finally:
                 process.terminate()
                 server.shutdown()
+    return [_played(path, each) for path, each in zip(paths, seen, strict=True)]
+
+
+def _played(path: Path, seen: dict[str, Any]) -> Played:
     assert "error" not in seen, f"{path.name}: Chromium says {seen['error']}"
     shape = (seen["height"], seen["width"])
     return Played(seen["duration"], seen["time"], np.array(seen["red"], np.uint8).reshape(shape))
 
 
-def _serve(path: Path, answers: queue.Queue[dict[str, Any]]) -> ThreadingHTTPServer:
+def _serve(paths: Sequence[Path], answers: queue.Queue[dict[str, Any]]) -> ThreadingHTTPServer:
     class Handler(BaseHTTPRequestHandler):
         def do_GET(self) -> None:
-            if self.path == "/video":
-                self._answer("video/mp4", path.read_bytes())
+            if self.path.removeprefix("/").isdigit():
+                self._answer("video/mp4", paths[int(self.path[1:])].read_bytes())
             else:
                 self._answer("text/html", _PAGE)
 
