@@ -22,9 +22,11 @@ DARKEST_WHITE = 0.5
 #: a colour that fills this share of the middle is fully there; pixels of the background are in every box.
 FULL_SHARE = 0.4
 #: scores of things of the wrong size are multiplied by this at worst: "small" is relative.
-WRONG_SIZE = 0.4
+WRONG_SIZE = 0.15
 #: side of a thing, relative to the picture's, that is neither small nor large.
 MIDDLE_SIDE = 0.2
+#: how fast small becomes large: log odds per doubling of the side.
+SIZE_STEEPNESS = 4
 
 
 HIDDEN = 24  # width of the colour classifier
@@ -104,5 +106,5 @@ def size_factors(boxes: Tensor, sizes: Tensor, content_px: tuple[int, int]) -> T
     sides = (boxes[:, 2:] - boxes[:, :2]).clamp(min=1).prod(1).sqrt()
     whole = (content_px[0] * content_px[1]) ** 0.5
     octaves = (sides / whole / MIDDLE_SIDE).log2()  # 0 for the middle size, +1 for twice that
-    fits = torch.sigmoid(2 * octaves[:, None] * sizes)
+    fits = torch.sigmoid(SIZE_STEEPNESS * octaves[:, None] * sizes)
     return torch.where(sizes == 0, 1.0, WRONG_SIZE + (1 - WRONG_SIZE) * fits)

@@ -6,6 +6,8 @@ stages, 1x1 laterals, a path-aggregation neck made of bilinear resizes and addit
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
@@ -61,11 +63,19 @@ class NanoBackbone(nn.Module):
 
     def forward(self, x: Tensor) -> tuple[Tensor, ...]:
         """Map (B, 3, H, W), H and W multiples of 32, to (B, 128, H / s, W / s) for s = 8, 16, 32."""
+        return self.neck(self.stage_maps(x))
+
+    def stage_maps(self, x: Tensor) -> list[Tensor]:
+        """Map (B, 3, H, W) to what the stages put out: 64, 128, 256, 512 channels at strides 4, 8, 16, 32."""
         x = F.max_pool2d(self.stem(x), 3, 2, 1)
         maps = []
         for stage in self.stages:
             x = stage(x)
             maps.append(x)
+        return maps
+
+    def neck(self, maps: Sequence[Tensor]) -> tuple[Tensor, ...]:
+        """Join the last three stage maps to the three levels of 128 channels."""
         low, mid, high = (lateral(x) for lateral, x in zip(self.laterals, maps[-3:], strict=True))
         mid = mid + _grow(high)
         low = low + _grow(mid)

@@ -15,12 +15,22 @@ from groundstream.models.errors import ModelError
 from groundstream.models.nano.attributes import ColourNamer, attribute_factors
 from groundstream.models.nano.config import NanoConfig
 from groundstream.models.nano.network import NanoNetwork
+from groundstream.models.nano.open_branch import OpenBranch
+from groundstream.models.nano.open_candidates import Scene, doubt, find_open, join_candidates
 from groundstream.models.nano.postprocess import find_candidates
+from groundstream.models.nano.rows import join_rows, meanings_of
 from groundstream.models.nano.store import SHIPPED, checksum, read_tensors
-from groundstream.models.nano.text import ROW_WIDTH, TextEncoder, phrase_attributes, split_rows
+from groundstream.models.nano.text import (
+    LOWEST_GATE,
+    ROW_WIDTH,
+    TextEncoder,
+    phrase_attributes,
+    split_rows,
+)
 from groundstream.models.postprocess import best_rows, to_raw
 from groundstream.models.preprocess import PixelRule, normalize
 from groundstream.models.types import (
+    FeatureInfo,
     ImageFeatures,
     ModelInfo,
     Preset,
@@ -35,14 +45,15 @@ PICTURE_STRIDE = 4
 #: a score of zero is no candidate, whatever floor is asked for.
 LOWEST_FLOOR = 1e-4
 #: changes when the rules of the text encoder change in code, so that cached text of older rules is not used.
-TEXT_RULES = "1"
+TEXT_RULES = "2"
 
 
 class NanoGrounder(Grounder):
     """The small grounder that ships with the package.
 
-    `ImageFeatures` has four levels: the three of the neck (128 channels, strides 8, 16, 32) and, last, the
-    picture itself (3 channels of RGB in 0..1, stride 4), which colour phrases are judged on.
+    `ImageFeatures` has eight levels: the three of the neck (128 channels, strides 8, 16, 32), the four
+    reduced maps of the open branch (strides 4, 8, 16, 32) and, last, the picture itself (3 channels of RGB in
+    0..1, stride 4), which colour phrases are judged on.
     """
 
     def __init__(
@@ -50,6 +61,7 @@ class NanoGrounder(Grounder):
         network: NanoNetwork,
         text: TextEncoder,
         namer: ColourNamer,
+        branch: OpenBranch,
         revision: str,
         config: NanoConfig,
         device: torch.device,
@@ -57,6 +69,7 @@ class NanoGrounder(Grounder):
         size_px: int,
     ) -> None:
         self.device, self.dtype = device, dtype
+        self.features = FeatureInfo.of("nano", checksum(network.backbone.state_dict()), levels=3)
         text_hash = hashlib.sha256(f"nano {revision} {TEXT_RULES}".encode()).hexdigest()[:16]
         self.info = ModelInfo("glip-nano", "nano", revision, text_hash, "phrase")
         self.preset = Preset(score=0.4, floor=0.2, cpu_batch=4)
@@ -67,6 +80,7 @@ class NanoGrounder(Grounder):
         network.backbone.to(dtype)
         network.head.regions.to(dtype)
         network.to(memory_format=torch.channels_last)  # type: ignore[call-overload]  # missing in torch's stubs
+        self._open = branch.to(device, dtype)
         self._text, self._namer = text, namer.eval().requires_grad_(False).to(device)
 
     @classmethod
@@ -93,24 +107,26 @@ class NanoGrounder(Grounder):
         namer = ColourNamer()
         namer.load_state_dict({key: tensors[f"colours.{key}"].float() for key in namer.state_dict()})
         text, revision = TextEncoder.from_tensors(tensors), checksum(tensors)[:12]
+        branch = OpenBranch.from_tensors(tensors, config)
         where = choose_device(device)
         numbers = choose_dtype(dtype, where)
-        return cls(network, text, namer, revision, config, where, numbers, size_px or config.picture_px)
+        side = size_px or config.picture_px
+        return cls(network, text, namer, branch, revision, config, where, numbers, side)
 
     def split_prompt(self, prompt: Prompt) -> tuple[Prompt, ...]:
         """Return the prompt as it is: there is no text limit."""
         return (prompt,)
 
     def encode_text(self, prompts: Sequence[Prompt]) -> list[TextFeatures]:
-        """Encode each phrase as the classifier rows of what it may mean; a word of nothing here has none."""
+        """Encode each phrase as the rows of what it may mean; a word of nothing here has none."""
         phrases = list(dict.fromkeys(phrase for prompt in prompts for phrase in prompt.phrases))
         head = self._network.head
-        rows = dict(
-            zip(phrases, self._text.rows(phrases, head.names.cpu(), head.names_bias.cpu()), strict=True)
-        )
-        parts = {
-            phrase: TextFeatures((phrase,), tokens, ((0, len(tokens)),)) for phrase, tokens in rows.items()
-        }
+        frozen = self._text.rows(phrases, head.names.cpu(), head.names_bias.cpu())
+        classes, own_words = self._text.gates(phrases) >= LOWEST_GATE, self._text.own_words(phrases)
+        parts = {}
+        for phrase, rows, opened, length in zip(phrases, frozen, classes, own_words, strict=True):
+            tokens = join_rows(rows, self._open.gates(phrase, opened, length), phrase)
+            parts[phrase] = TextFeatures((phrase,), tokens, ((0, len(tokens)),))
         return [self.join_text([parts[phrase] for phrase in prompt.phrases]) for prompt in prompts]
 
     def join_text(self, parts: Sequence[TextFeatures]) -> TextFeatures:
@@ -120,11 +136,12 @@ class NanoGrounder(Grounder):
         for part in parts:
             spans += [(start + low, start + high) for low, high in part.spans]
             start += len(part.tokens)
-        tokens = torch.cat([part.tokens for part in parts]) if parts else torch.zeros(0, ROW_WIDTH)
+        width = ROW_WIDTH + self._open.words.concepts
+        tokens = torch.cat([part.tokens for part in parts]) if parts else torch.zeros(0, width)
         return TextFeatures(phrases, tokens, tuple(spans))
 
     def unknown_phrases(self, prompt: Prompt) -> tuple[str, ...]:
-        """Return the phrases that this model has no classifier for; it never finds them."""
+        """Return the phrases that this model knows no word of; it never finds them."""
         (text,) = self.encode_text([prompt])
         return tuple(p for p, (start, end) in zip(text.phrases, text.spans, strict=True) if start == end)
 
@@ -143,39 +160,48 @@ class NanoGrounder(Grounder):
         x = normalize(pixels, content_px, self._pixels, self.device, self.dtype)
         picture = pixels.to(self.device).permute(0, 3, 1, 2).float().div_(255)
         small = F.avg_pool2d(picture, PICTURE_STRIDE)
-        return ImageFeatures((*self._network.backbone(x), small), content_px, canvas)
+        stages = self._network.backbone.stage_maps(x)
+        levels = (*self._network.backbone.neck(stages), *self._open.head.reduce_maps(stages), small)
+        return ImageFeatures(levels, content_px, canvas)
 
     @torch.inference_mode()
     def ground(
         self, features: ImageFeatures, texts: Sequence[TextFeatures], floor: float
     ) -> list[RawDetections]:
         """Match the region features of each picture with its own classifier rows."""
-        *levels, pictures = features.levels
+        count = len(self._network.head.strides_px)
+        levels, maps, pictures = features.levels[:count], features.levels[count:-1], features.levels[-1]
         if len(texts) != len(pictures):
             raise ValueError(f"expected {len(pictures)} texts, one per picture, but got {len(texts)}")
+        canvas = features.canvas_px
         regions = self._network.head.region_features(tuple(level.to(self.dtype) for level in levels))
-        widths = tuple(level.shape[3] for level in levels)
         return [
-            self._ground_one([region[row] for region in regions], widths, pictures[row], content, text, floor)
+            self._ground_one(
+                Scene(
+                    [region[row] for region in regions],
+                    [part[row : row + 1] for part in maps],
+                    content,
+                    canvas,
+                ),
+                pictures[row],
+                text,
+                max(floor, LOWEST_FLOOR),
+            )
             for row, (content, text) in enumerate(zip(features.content_px.tolist(), texts, strict=True))
         ]
 
-    def _ground_one(
-        self,
-        regions: list[Tensor],
-        widths: tuple[int, ...],
-        picture: Tensor,
-        content_px: tuple[int, int],
-        text: TextFeatures,
-        floor: float,
-    ) -> RawDetections:
-        floor = max(floor, LOWEST_FLOOR)
-        rows, attributes = split_rows(text.tokens.to(self.device))
-        found = find_candidates(self._network.head, regions, widths, rows, text.spans, floor)
-        boxes = found.boxes.clamp(min=0).minimum(found.boxes.new_tensor(content_px[::-1]).repeat(2))
-        height, width = (max(1, side // PICTURE_STRIDE) for side in content_px)
+    def _ground_one(self, scene: Scene, picture: Tensor, text: TextFeatures, floor: float) -> RawDetections:
+        head, tokens = self._network.head, text.tokens.to(self.device)
+        rows, attributes = split_rows(tokens[:, :ROW_WIDTH])
+        found = find_candidates(head, scene.regions, scene.widths(head.strides_px), rows, text.spans, floor)
+        meanings = meanings_of(tokens, text.spans)
+        if bool(meanings.gates.any()):
+            found = doubt(self._open, scene, found, meanings)
+            found = join_candidates(found, find_open(self._open, head, scene, meanings), floor)
+        boxes = found.boxes.clamp(min=0).minimum(found.boxes.new_tensor(scene.content_px[::-1]).repeat(2))
+        height, width = (max(1, side // PICTURE_STRIDE) for side in scene.content_px)
         asked = phrase_attributes(attributes, text.spans)
-        factors = attribute_factors(self._namer, boxes, asked, picture[:, :height, :width], content_px)
+        factors = attribute_factors(self._namer, boxes, asked, picture[:, :height, :width], scene.content_px)
         scores = found.scores * factors
         keep = best_rows(scores, floor)
         return to_raw(boxes[keep], scores[keep])

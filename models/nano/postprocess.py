@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import NamedTuple
 
 import torch
@@ -33,7 +34,7 @@ def phrase_logits(logits: Tensor, spans: tuple[tuple[int, int], ...]) -> Tensor:
 
 def find_candidates(
     head: NanoHead,
-    regions: list[Tensor],
+    regions: Sequence[Tensor],
     widths: tuple[int, ...],
     rows: Tensor,
     spans: tuple[tuple[int, int], ...],

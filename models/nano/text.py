@@ -85,6 +85,17 @@ class TextEncoder(nn.Module):
         return self.gates_of([parse(phrase).words for phrase in phrases])
 
     @torch.inference_mode()
+    def own_words(self, phrases: Sequence[str]) -> list[int]:
+        """Return how many words at the end of each noun have a meaning of their own: 2 for "hot dog"."""
+        parsed = [parse(phrase).words for phrase in phrases]
+        answer = [1] * len(parsed)
+        for length in range(2, MOST_WORDS + 1):
+            compound = self(*pieces_of([words[-length:] for words in parsed], self.buckets))[:, -1] > 0
+            for row, words in enumerate(parsed):
+                answer[row] = length if compound[row] and len(words) >= length else answer[row]
+        return answer
+
+    @torch.inference_mode()
     def gates_of(self, parsed: Sequence[Sequence[str]]) -> Tensor:
         """Return (P, 80) gates for phrases taken apart: modifiers and, last, the head noun."""
         answer = self(*pieces_of([words[-1:] for words in parsed], self.buckets))[:, :-1]

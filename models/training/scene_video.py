@@ -42,6 +42,7 @@ class VideoConfig:
         interval_s: mean time between frames.
         irregular: 0 for even intervals; at 1 they spread over a factor of about 7 around the mean.
         most_objects: clips have two to this many objects.
+        sides: range of the objects' longer side, relative to the shorter side of the picture.
         speed: the class of speed that moving objects have; None mixes all three.
         phrases: how many phrases are asked per clip.
         present: of these, how many at most fit an object.
@@ -55,6 +56,7 @@ class VideoConfig:
     interval_s: float = 0.1
     irregular: float = 0.0
     most_objects: int = 6
+    sides: tuple[float, float] = (0.1, 0.45)
     speed: Speed | None = None
     phrases: int = 12
     present: int = 6
@@ -158,7 +160,7 @@ class VideoGenerator:
             cutout = self._wardrobe.cut_out(name, self.config.restyle, rng)
             speed = self.config.speed or ("static", "slow", "fast")[int(rng.integers(3))]
             path = draw_path(rng, speed, world_px, duration_s)
-            side = np.exp(rng.uniform(np.log(0.1), np.log(0.45))) * min(world_px) / _WORLD
+            side = np.exp(rng.uniform(*np.log(self.config.sides))) * min(world_px) / _WORLD
             scale = float(side / max(cutout.rgba.shape[:2]))
             actors.append(
                 _Actor(cutout, path, scale, bool(rng.random() < 0.5), float(np.exp(rng.normal(0, 0.1))))

@@ -72,6 +72,7 @@ class SceneSample:
         visibility: (M,) float32, visible pixels over all pixels.
         phrases: the P phrases asked, some of which fit nothing.
         truth: (P, M) bool, which phrase fits which object.
+        background: concepts that may be seen in the background; no phrase that they may fit is asked.
     """
 
     picture: NDArray[np.uint8]
@@ -81,6 +82,7 @@ class SceneSample:
     visibility: NDArray[np.float32]
     phrases: tuple[str, ...]
     truth: NDArray[np.bool_]
+    background: tuple[str, ...]
 
 
 class SceneGenerator:
@@ -188,6 +190,7 @@ class SceneGenerator:
             np.array([seen[row].visibility for row in kept], np.float32),
             tuple(phrases),
             truth[:, kept],
+            contains,
         )
 
 

@@ -1,0 +1,192 @@
+"""The open branch: finds things of any kind on the frozen maps, and says which of many concepts each one is.
+
+Two steps, because naming needs the whole of a thing: a small network over the frozen region features proposes
+boxes of anything that looks like a thing; then frozen maps of four depths are sampled on a grid inside each
+box (Fast R-CNN's idea, Girshick 2015, with points in place of bins), and one hidden layer turns them into a
+region embedding, which is held against one vector per concept.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import NamedTuple
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from groundstream.models.nano.config import NanoConfig
+from groundstream.models.postprocess import best_rows, suppress_per_phrase
+
+#: distances stay below exp(this) strides.
+LARGEST_LOG_DISTANCE = 5.0
+
+
+@dataclass(frozen=True)
+class OpenConfig:
+    """Sizes of the open branch.
+
+    Attributes:
+        depths: channels of the frozen stage maps at strides 4, 8, 16, 32.
+        reduced: channels that each of these is reduced to.
+        grid: points per direction inside a box, per map.
+        object_width: hidden width of the network that proposes boxes.
+        width: length of a region embedding.
+        most_cells: strongest cells whose boxes compete.
+        most_boxes: proposals that are named.
+        overlap_iou: of two proposals that overlap more, the weaker one goes.
+    """
+
+    depths: tuple[int, ...] = (64, 128, 256, 512)
+    reduced: tuple[int, ...] = (24, 64, 96, 128)
+    grid: tuple[int, ...] = (6, 5, 5, 3)
+    object_width: int = 64
+    width: int = 256
+    most_cells: int = 150
+    most_boxes: int = 48
+    overlap_iou: float = 0.6
+
+    @property
+    def samples(self) -> int:
+        """Numbers that describe one box: points times reduced channels, over all maps."""
+        return sum(points**2 * width for points, width in zip(self.grid, self.reduced, strict=True))
+
+
+class Proposals(NamedTuple):
+    """K boxes that look like things, best first.
+
+    `boxes` (K, 4) xyxy in canvas pixels, `scores` (K,) how much each looks like a thing, 0..1, `cells` (K,)
+    int64 the cells that proposed them, counted through all levels.
+    """
+
+    boxes: Tensor
+    scores: Tensor
+    cells: Tensor
+
+
+class Named(NamedTuple):
+    """(K, 4) refined xyxy boxes and (K, C + 1) probabilities of the concepts; the last one is "nothing"."""
+
+    boxes: Tensor
+    concepts: Tensor
+
+
+class OpenHead(nn.Module):
+    """What the open branch learns.
+
+    Args:
+        config: sizes of the branch.
+        network: sizes of the frozen network.
+        concepts: how many concepts there are.
+    """
+
+    def __init__(self, config: OpenConfig, network: NanoConfig, concepts: int) -> None:
+        super().__init__()
+        self.config, self.strides_px = config, network.strides_px
+        self.objects = nn.ModuleList(
+            nn.Sequential(
+                nn.Linear(network.neck_channels, config.object_width),
+                nn.ReLU(),
+                nn.Linear(config.object_width, 5),
+            )
+            for _ in network.strides_px
+        )
+        self.reduce = nn.ModuleList(
+            nn.Conv2d(depth, width, 1) for depth, width in zip(config.depths, config.reduced, strict=True)
+        )
+        self.embed = nn.Linear(config.samples, config.width)
+        self.concepts = nn.Linear(config.width, concepts + 1)
+        self.refine = nn.Linear(config.width, 4)
+
+    def reduce_maps(self, stages: Sequence[Tensor]) -> list[Tensor]:
+        """Map frozen (B, depth, H, W) maps to (B, reduced, H, W) ones, which boxes are described with."""
+        return [reduce(stage) for reduce, stage in zip(self.reduce, stages, strict=True)]
+
+    def reductions(self) -> list[tuple[Tensor, Tensor]]:
+        """Return each map's (reduced, depth, 1, 1) weights and (reduced,) biases."""
+        return [(reduce.get_parameter("weight"), reduce.get_parameter("bias")) for reduce in self.reduce]
+
+    def objects_at(self, level: int, regions: Tensor, cells: Tensor, width: int) -> tuple[Tensor, Tensor]:
+        """Return (K,) logits that a cell is a thing's, and (K, 4) xyxy boxes in canvas pixels.
+
+        Args:
+            level: which level the cells belong to.
+            regions: (K, 128) float32 frozen region features of the cells.
+            cells: (K,) int64 numbers of the cells, row by row.
+            width: cells per row of that level.
+        """
+        answer = self.objects[level](regions)
+        distance = answer[:, 1:].clamp(max=LARGEST_LOG_DISTANCE).exp()  # (K, 4) in strides
+        centre = torch.stack((cells % width, cells // width), 1) + 0.5
+        corners = torch.cat((centre - distance[:, :2], centre + distance[:, 2:]), 1)
+        return answer[:, 0], corners * self.strides_px[level]
+
+    def propose(
+        self, regions: Sequence[Tensor], widths: Sequence[int], content_px: tuple[int, int]
+    ) -> Proposals:
+        """Return the boxes of one picture that look like things, clipped to the picture.
+
+        Args:
+            regions: per level (N_l, 128) float32 frozen region features.
+            widths: per level cells per row.
+            content_px: height and width of the picture on the canvas.
+        """
+        scores = torch.cat([part(region)[:, 0] for part, region in zip(self.objects, regions, strict=True)])
+        cells = best_rows(scores.sigmoid()[:, None], 0.0, self.config.most_cells)
+        boxes, start = scores.new_zeros(len(cells), 4), 0
+        for level, (region, width) in enumerate(zip(regions, widths, strict=True)):
+            inside = (cells >= start) & (cells < start + len(region))
+            here = cells[inside] - start
+            boxes[inside] = self.objects_at(level, region[here], here, width)[1]
+            start += len(region)
+        scores = scores[cells].sigmoid()[:, None]
+        boxes = boxes.clamp(min=0).minimum(scores.new_tensor(content_px[::-1]).repeat(2))
+        kept = suppress_per_phrase(boxes, scores, self.config.overlap_iou, 0.0)
+        best = best_rows(kept, torch.finfo(kept.dtype).tiny, self.config.most_boxes)
+        return Proposals(boxes[best], kept[best, 0], cells[best])
+
+    def refine_boxes(self, embedded: Tensor, boxes: Tensor) -> Tensor:
+        """Move (K, 4) xyxy boxes to where their (K, width) region embeddings say that the thing ends."""
+        return move_boxes(boxes, self.refine(embedded))
+
+    def forward(self, maps: Sequence[Tensor], boxes: Tensor, canvas_px: tuple[int, int]) -> Named:
+        """Name the boxes of one picture.
+
+        Args:
+            maps: (1, reduced, H, W) each, from `reduce_maps`.
+            boxes: (K, 4) xyxy in canvas pixels.
+            canvas_px: height and width of the canvas.
+        """
+        described = [
+            sample_boxes(level.float(), boxes, points, canvas_px)
+            for level, points in zip(maps, self.config.grid, strict=True)
+        ]
+        embedded = self.embed(torch.cat(described, 1).to(self.embed.weight.dtype)).relu().float()
+        return Named(self.refine_boxes(embedded, boxes), self.concepts(embedded).softmax(1))
+
+
+def sample_boxes(level: Tensor, boxes: Tensor, points: int, canvas_px: tuple[int, int]) -> Tensor:
+    """Return (K, points^2 * C): a (1, C, H, W) map, read bilinearly on a regular grid inside each box.
+
+    Args:
+        level: the map; it covers the whole canvas.
+        boxes: (K, 4) xyxy in canvas pixels.
+        points: grid points per direction, at the middles of as many equal parts.
+        canvas_px: height and width of the canvas.
+    """
+    middle = (torch.arange(points, device=boxes.device) + 0.5) / points
+    places = boxes[:, None, :2] + (boxes[:, 2:] - boxes[:, :2])[:, None] * middle[:, None]  # (K, points, 2)
+    places = places / places.new_tensor(canvas_px[::-1]) * 2 - 1
+    x, y = places[:, None, :, 0].expand(-1, points, -1), places[:, :, None, 1].expand(-1, -1, points)
+    grid = torch.stack((x, y), -1).reshape(1, len(boxes), points * points, 2)
+    read = F.grid_sample(level, grid.to(level.dtype), padding_mode="border", align_corners=False)
+    return read[0].permute(1, 2, 0).flatten(1)
+
+
+def move_boxes(boxes: Tensor, deltas: Tensor) -> Tensor:
+    """Move (K, 4) xyxy boxes by (K, 4) deltas: shifts of centre in sides, logarithms of sides."""
+    sides = (boxes[:, 2:] - boxes[:, :2]).clamp(min=1)
+    centre = (boxes[:, :2] + boxes[:, 2:]) / 2 + deltas[:, :2] * sides
+    half = sides * deltas[:, 2:].clamp(-1, 1).exp() / 2
+    return torch.cat((centre - half, centre + half), 1)
