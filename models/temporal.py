@@ -218,9 +218,10 @@ class _Spread(nn.Conv2d):
 
     def forward(self, rows: Tensor, size: tuple[int, int]) -> Tensor:  # type: ignore[override]
         """Map (B, H * W, D) to the same shape."""
-        grid = rows.transpose(1, 2).reshape(len(rows), -1, *size)
+        # Rows are channels-last already, for which a depthwise convolution is several times faster.
+        grid = rows.reshape(len(rows), *size, -1).permute(0, 3, 1, 2)
         weight = self.weight.to(rows.dtype)
-        return F.conv2d(grid, weight, padding=1, groups=len(weight)).flatten(2).transpose(1, 2)
+        return F.conv2d(grid, weight, padding=1, groups=len(weight)).permute(0, 2, 3, 1).reshape(rows.shape)
 
 
 def _orthonormal(channels: int, width: int) -> Tensor:

@@ -7,7 +7,6 @@ the 3x3 neighbourhood and over the whole level, and what it makes of a frame on 
 
 from __future__ import annotations
 
-import math
 from collections.abc import Sequence
 
 import torch
@@ -17,8 +16,9 @@ from torch.nn import functional as F
 from groundstream.models.temporal_base import Memory
 
 HIDDEN = 32
-#: a frame always writes a little, so no sum of evidence is 0.
-LEAST_WRITE = 1e-3
+#: bounds of the logarithm of a write weight: a frame always writes a little, so no sum of evidence is 0, and
+#: can outweigh all that is remembered, so that what has left is overwritten.
+LEAST_WRITE, MOST_WRITE = -7.0, 5.0
 #: keeps the ratio of two features that are both almost 0 finite.
 TINY = 1e-4
 
@@ -35,8 +35,8 @@ class SceneGates(nn.Module):
     def __init__(self, levels: int, width: int, groups: int) -> None:
         super().__init__()
         self.groups = groups
-        start = torch.tensor([math.log(math.expm1(1.0)), 0.0])  # every frame counts one, half is read
-        self.bias = nn.Parameter(start[:, None].repeat(levels, 1, groups))  # (L, 2, G)
+        # Zeros: every frame counts one, half of the innovation is read.
+        self.bias = nn.Parameter(torch.zeros(levels, 2, groups))
         self.enter = nn.Linear(3 * width + 4 * groups, HIDDEN)
         self.leave = nn.Linear(HIDDEN, 2 * groups, bias=False)
         self.ctx = nn.Linear(HIDDEN, HIDDEN)
@@ -58,13 +58,16 @@ class SceneGates(nn.Module):
         apart = self._distances(z, past, change, sizes)
         seen = torch.cat((z, past.mean, change.flatten(2).abs(), past.evidence.log1p(), *apart), 2)
         hidden = F.gelu(self.enter(seen))
-        whole = self.ctx_out(F.gelu(self.ctx(hidden.mean(1, keepdim=True))))  # (B, 1, 2 G)
+        whole = _product(
+            F.gelu(_product(hidden.mean(1, keepdim=True), self.ctx)), self.ctx_out
+        )  # (B, 1, 2 G)
         cells = [height * width for height, width in sizes]
         bias = torch.cat(
             [row.flatten().expand(count, -1) for row, count in zip(self.bias, cells, strict=True)]
         )
         logits = (self.leave(hidden) + bias + whole).view(*z.shape[:2], 2, self.groups)
-        return F.softplus(logits[..., 0, :]) + LEAST_WRITE, torch.sigmoid(logits[..., 1, :])
+        write, read = logits[..., 0, :], logits[..., 1, :]
+        return write.clamp(LEAST_WRITE, MOST_WRITE).exp(), torch.sigmoid(read)
 
     def _distances(
         self, z: Tensor, past: Memory, change: Tensor, sizes: Sequence[tuple[int, int]]
@@ -81,6 +84,13 @@ class SceneGates(nn.Module):
             near.append(_ratio(around, self.groups))
             level.append(_ratio(part.mean(1, keepdim=True), self.groups).expand_as(near[-1]))
         return apart / (size + TINY), torch.cat(near, 1), torch.cat(level, 1)
+
+
+def _product(row: Tensor, layer: nn.Linear) -> Tensor:
+    """Apply a layer to (B, 1, C), each sample's sums in an order that does not depend on the batch."""
+    weight = layer.weight.T.expand(len(row), -1, -1)
+    product = row.expand(-1, 2, -1).bmm(weight)[:, :1]
+    return product if layer.bias is None else product + layer.bias
 
 
 def _ratio(both: Tensor, groups: int) -> Tensor:

@@ -51,7 +51,7 @@ class ScoreEMA:
 
 def _matches(new: NDArray[np.float32], old: NDArray[np.float32]) -> tuple[NDArray[np.int64], ...]:
     """Return the numbers of the boxes of both that overlap each other most, (K,) each."""
-    overlap = _iou(new, old)
+    overlap = box_iou(new, old)
     if not overlap.size:
         return np.zeros(0, np.int64), np.zeros(0, np.int64)
     rows, best = np.arange(len(new)), overlap.argmax(1)
@@ -59,7 +59,8 @@ def _matches(new: NDArray[np.float32], old: NDArray[np.float32]) -> tuple[NDArra
     return rows[mutual], best[mutual]
 
 
-def _iou(a: NDArray[np.float32], b: NDArray[np.float32]) -> NDArray[np.float32]:
+def box_iou(a: NDArray[np.float32], b: NDArray[np.float32]) -> NDArray[np.float32]:
+    """Return (A, B) intersection over union of (A, 4) and (B, 4) xyxy boxes."""
     low = np.maximum(a[:, None, :2], b[None, :, :2])
     high = np.minimum(a[:, None, 2:], b[None, :, 2:])
     both = np.clip(high - low, 0, None).prod(2)

@@ -37,6 +37,8 @@ ADAPTERS: dict[str, Callable[[], TemporalAdapter]] = {
     "one half-life": lambda: cta(half_lives_s=(4.0,)),
     "distance": cta,
     "mlp": lambda: cta(gates="mlp"),
+    "scene": lambda: cta(gates="scene"),
+    "shipped": lambda: cta(gates="scene", spread=True, shared=False, evidence_limit=8.0),
     "spread": lambda: cta(spread=True),
     "normalized": lambda: cta(normalize=True),
     "aligned": lambda: cta(radius=(2, 1, 1, 0)),

@@ -1,0 +1,109 @@
+"""Spoiled clips as an adapter meets them: the frozen features of their frames.
+
+Backbone features do not depend on the adapter, so they are computed once: for training they are kept in a
+mapped file, for an evaluation they live as long as their clip.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from groundstream.models.base import Grounder
+from groundstream.models.types import ImageFeatures
+
+#: pictures that go through the backbone together.
+BATCH = 4
+
+
+@torch.inference_mode()
+def frozen_features(grounder: Grounder, frames: NDArray[np.uint8]) -> ImageFeatures:
+    """Return the features of (T, H, W, 3) uint8 RGB frames, all content, in the grounder's own format."""
+    content = torch.tensor([frames.shape[1:3]]).expand(len(frames), -1)
+    parts = [
+        grounder.encode_image(torch.from_numpy(frames[start : start + BATCH]), content[start : start + BATCH])
+        for start in range(0, len(frames), BATCH)
+    ]
+    levels = tuple(torch.cat(maps) for maps in zip(*(part.levels for part in parts), strict=True))
+    return ImageFeatures(levels, content, parts[0].canvas_px)
+
+
+@dataclass(frozen=True)
+class Entry:
+    """A sequence of frames in a `FeatureFile`.
+
+    Attributes:
+        name: what it is; "clean" rows of a clip are shared by its spoiled versions.
+        start: first row.
+        times_s: seconds, one per row.
+        clean: for each row, the row of the clean frame that it shows.
+        hit: for each row, whether it is spoiled.
+    """
+
+    name: str
+    start: int
+    times_s: tuple[float, ...]
+    clean: tuple[int, ...]
+    hit: tuple[bool, ...]
+
+
+class FeatureFile:
+    """Levels of many frames of one size, float16, in one mapped file with a table beside it.
+
+    Args:
+        stem: the files are `stem`.bin and `stem`.json.
+        shapes: (C, H, W) of each level.
+    """
+
+    def __init__(self, stem: Path, shapes: Sequence[tuple[int, int, int]], entries: Sequence[Entry]) -> None:
+        self.stem, self.shapes, self.entries = stem, tuple(shapes), list(entries)
+        self._sizes = [int(np.prod(shape)) for shape in self.shapes]
+        self._width = sum(self._sizes)
+        path = stem.with_suffix(".bin")
+        path.touch()
+        self.rows = path.stat().st_size // (2 * self._width)
+
+    @classmethod
+    def open(cls, stem: Path) -> FeatureFile:
+        """Open what `save` has written.
+
+        Raises:
+            ValueError: there is nothing.
+        """
+        table = stem.with_suffix(".json")
+        if not table.is_file():
+            raise ValueError(f"no features at {stem}; render them first")
+        content = json.loads(table.read_text())
+        entries = [
+            Entry(e["name"], e["start"], tuple(e["times_s"]), tuple(e["clean"]), tuple(e["hit"]))
+            for e in content["entries"]
+        ]
+        return cls(stem, [tuple(shape) for shape in content["shapes"]], entries)
+
+    def append(self, levels: Sequence[Tensor]) -> int:
+        """Write (T, C, H, W) levels; return the row of the first frame."""
+        start = self.rows
+        flat = torch.cat([level.flatten(1) for level in levels], 1).half()
+        with self.stem.with_suffix(".bin").open("ab") as file:
+            file.write(flat.numpy().tobytes())
+        self.rows += len(flat)
+        return start
+
+    def save(self) -> None:
+        """Write the table."""
+        entries = [vars(entry) for entry in self.entries]
+        self.stem.with_suffix(".json").write_text(json.dumps({"shapes": self.shapes, "entries": entries}))
+
+    def read(self, rows: Sequence[int]) -> list[Tensor]:
+        """Return the levels of `rows`, (R, C, H, W) float32 each."""
+        every = np.memmap(self.stem.with_suffix(".bin"), np.float16, "r", shape=(self.rows, self._width))
+        flat = torch.from_numpy(every[np.asarray(rows)].astype(np.float32))
+        parts = torch.split(flat, self._sizes, 1)
+        return [part.view(-1, *shape) for part, shape in zip(parts, self.shapes, strict=True)]

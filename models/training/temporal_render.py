@@ -1,0 +1,61 @@
+"""Frozen features of clean and spoiled clips, computed once and kept in a file."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from pathlib import Path
+
+import numpy as np
+
+from groundstream.models.base import Grounder
+from groundstream.models.training.temporal_clips import Clip
+from groundstream.models.training.temporal_records import Entry, FeatureFile, frozen_features
+from groundstream.models.training.temporal_spoil import KINDS, spoil
+
+
+def render(stem: Path, clips: Iterable[Clip], grounder: Grounder, versions: int, seed: int) -> FeatureFile:
+    """Return the features of `clips` and of spoiled versions of each, from the file if it is there.
+
+    Args:
+        stem: where the file is, or will be.
+        clips: of one picture size.
+        grounder: whose features; the levels that an adapter works on.
+        versions: spoiled versions per clip, each of another kind that training may see.
+        seed: decides kinds and corruptions.
+    """
+    if stem.with_suffix(".json").is_file():
+        return FeatureFile.open(stem)
+    stem.parent.mkdir(parents=True, exist_ok=True)
+    stem.with_suffix(".bin").unlink(missing_ok=True)
+    rng = np.random.default_rng(seed)
+    kinds = sorted(kind for kind, about in KINDS.items() if about.training)
+    file: FeatureFile | None = None
+    for clip in clips:
+        levels = frozen_features(grounder, clip.frames).levels[: grounder.features.levels]
+        if file is None:
+            file = FeatureFile(
+                stem, [(level.shape[1], level.shape[2], level.shape[3]) for level in levels], []
+            )
+        first, length = file.append(levels), len(clip.frames)
+        times_s = tuple(clip.times_s.tolist())
+        file.entries.append(
+            Entry(
+                f"{clip.name} clean", first, times_s, tuple(range(first, first + length)), (False,) * length
+            )
+        )
+        for kind in rng.choice(kinds, versions, replace=False):
+            spoiled = spoil(clip, str(kind), seed)
+            levels = frozen_features(grounder, spoiled.clip.frames).levels[: grounder.features.levels]
+            file.entries.append(
+                Entry(
+                    f"{clip.name} {kind}",
+                    file.append(levels),
+                    tuple(spoiled.clip.times_s.tolist()),
+                    tuple((first + spoiled.source).tolist()),
+                    tuple(spoiled.hit.tolist()),
+                )
+            )
+    if file is None:
+        raise ValueError("no clips to render; give longer video")
+    file.save()
+    return file

@@ -1,0 +1,172 @@
+"""Training of the adapter: files of features, batches, objectives, a gain, a state that resumes."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from torch import Tensor
+
+from groundstream.models.temporal import CTA
+from groundstream.models.training.temporal_batches import Batch, Batches
+from groundstream.models.training.temporal_losses import Frames, HeadObjective, feature_loss, frozen_head
+from groundstream.models.training.temporal_records import Entry, FeatureFile
+from groundstream.models.training.train_adapter import AdapterRecipe, Trainer, correct, stage_a
+
+SHAPES = [(16, 16, 24), (16, 8, 12), (16, 4, 6)]
+LENGTH = 6
+TINY = AdapterRecipe(width=8, steps=40, clips=2, window=3, stage="A", rate=1e-2)
+
+
+def clean_levels(seed: int) -> list[Tensor]:
+    """A still scene: the same features in every frame."""
+    generator = torch.Generator().manual_seed(seed)
+    return [torch.randn(1, *shape, generator=generator).expand(LENGTH, -1, -1, -1) for shape in SHAPES]
+
+
+def noisy(levels: list[Tensor], seed: int) -> list[Tensor]:
+    generator = torch.Generator().manual_seed(seed)
+    return [level + torch.randn(level.shape, generator=generator) for level in levels]
+
+
+@pytest.fixture(scope="module")
+def features(tmp_path_factory: pytest.TempPathFactory) -> FeatureFile:
+    file = FeatureFile(tmp_path_factory.mktemp("features") / "scene", SHAPES, [])
+    for seed in range(4):
+        clean = clean_levels(seed)
+        start = file.append(clean)
+        rows, times_s = tuple(range(start, start + LENGTH)), tuple(0.1 * n for n in range(LENGTH))
+        file.entries.append(
+            Entry(f"{seed} noise", file.append(noisy(clean, seed)), times_s, rows, (True,) * LENGTH)
+        )
+    file.save()
+    return file
+
+
+def batches(features: FeatureFile, seed: int = 0, window: int = 3) -> Batches:
+    return Batches([features], [1.0], 2, window, 0.0, np.random.default_rng(seed))
+
+
+def test_a_feature_file_gives_back_what_it_was_given(features: FeatureFile) -> None:
+    again = FeatureFile.open(features.stem)
+    assert again.entries == features.entries
+    clean = again.read(again.entries[1].clean)
+    for found, given in zip(clean, clean_levels(1), strict=True):
+        torch.testing.assert_close(found, given.half().float(), rtol=0, atol=0)
+    with pytest.raises(ValueError, match="render them first"):
+        FeatureFile.open(features.stem.with_name("nothing"))
+
+
+@pytest.mark.parametrize(("window", "sides"), [(3, (12, 12)), (0, (16, 24)), (99, (16, 24))])
+def test_windows_cut_all_levels_at_the_same_place(
+    features: FeatureFile, window: int, sides: tuple[int, int]
+) -> None:
+    batch = batches(features, window=window).draw()
+    assert batch.clean[0].shape == (2, LENGTH, 16, *sides)
+    whole = features.read([entry.clean[0] for entry in features.entries])
+    fine, coarse = batch.clean[0][0, 0], batch.clean[2][0, 0]
+    ratio = sides[0] // coarse.shape[1]
+    places = [
+        (clip, top, left)
+        for clip in range(4)
+        for top in range(4 - coarse.shape[1] + 1)
+        for left in range(6 - coarse.shape[2] + 1)
+        if torch.equal(whole[2][clip, :, top : top + coarse.shape[1], left : left + coarse.shape[2]], coarse)
+    ]
+    assert len(places) == 1
+    clip, top, left = places[0]
+    expected = whole[0][clip, :, top * ratio : top * ratio + sides[0], left * ratio : left * ratio + sides[1]]
+    assert torch.equal(fine, expected)
+
+
+def test_the_first_frame_and_lost_memories_stay_frozen(features: FeatureFile) -> None:
+    batch = Batches([features], [1.0], 2, 0, 0.5, np.random.default_rng(1)).draw()
+    assert not batch.keep[:, 0].any()
+    shown = correct(TINY.build((16, 16, 16)), batch)
+    for level, given in zip(shown, batch.spoiled, strict=True):
+        steps = level.view_as(given)
+        assert torch.equal(steps[~batch.keep], given[~batch.keep])
+        assert not torch.equal(steps[batch.keep], given[batch.keep])
+
+
+def test_the_feature_loss_is_zero_at_the_target_and_counts_what_has_left() -> None:
+    clean = torch.zeros(2, 4, 6, 6)
+    clean[0, :, 1:3, 1:3] = 1.0  # a thing that is gone in the second frame
+    teacher = Frames([clean], 2)
+    assert float(feature_loss(teacher, teacher)) == 0
+    ghost, elsewhere = clean.clone(), clean.clone()
+    ghost[1, :, 1:3, 1:3] = 1.0
+    elsewhere[1, :, 4:6, 4:6] = 1.0
+    assert feature_loss(Frames([ghost], 2), teacher) > 5 * feature_loss(Frames([elsewhere], 2), teacher)
+
+
+def test_the_head_objective_asks_only_its_classes() -> None:
+    objective = HeadObjective(frozen_head(), [0, 2])
+    generator = torch.Generator().manual_seed(0)
+    clean = [torch.randn(2, 128, 8 // s, 8 // s, generator=generator) for s in (1, 2, 4)]
+    teacher = Frames(clean, 2)
+    assert objective.answers(clean)[0].logits.shape == (2, 64, 2)
+    same = objective(teacher, teacher, teacher)
+    other = objective(Frames([level * 0.5 for level in clean], 2), teacher, teacher)
+    assert all(float(value) == pytest.approx(0, abs=1e-4) for value in same[1:])
+    assert all(bool(a > b) for a, b in zip(other, same, strict=True))
+
+
+def trained(features: FeatureFile, recipe: AdapterRecipe, folder: Path, stop: int = 0) -> CTA:
+    """Train; with `stop`, be cut off there."""
+
+    def on_step(step: int, loss: float) -> None:
+        if step == stop:
+            raise KeyboardInterrupt
+
+    torch.manual_seed(0)
+    trainer = Trainer(recipe.build((16, 16, 16)), stage_a, recipe, folder)
+    return trainer.run(batches(features).draw, on_step)
+
+
+def test_training_learns_to_average_noise_away(features: FeatureFile, tmp_path: Path) -> None:
+    adapter = trained(features, TINY, tmp_path)
+    assert len((tmp_path / "log.csv").read_text().splitlines()) == 1 + TINY.steps // 20
+    batch: Batch = batches(features, seed=9).draw()
+    with torch.no_grad():
+        teacher = Frames([level.flatten(0, 1) for level in batch.clean], LENGTH)
+        frozen = feature_loss(Frames([level.flatten(0, 1) for level in batch.spoiled], LENGTH), teacher)
+        corrected = feature_loss(Frames(correct(adapter, batch), LENGTH), teacher)
+    assert corrected < 0.9 * frozen
+
+
+def test_a_training_that_was_cut_off_goes_on(
+    features: FeatureFile, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("groundstream.models.training.train_adapter.SAVE_EVERY", 2)
+    recipe = replace(TINY, steps=6)
+    with pytest.raises(KeyboardInterrupt):
+        trained(features, recipe, tmp_path, stop=5)
+    torch.manual_seed(0)
+    trainer = Trainer(recipe.build((16, 16, 16)), stage_a, recipe, tmp_path)
+    assert trainer.step == 4
+    trainer.run(batches(features).draw, lambda step, loss: None)
+    assert trainer.step == 6
+
+
+@pytest.mark.parametrize(
+    ("text", "expected"),
+    [
+        ("steps = 7\nhalf_lives_s = [1.0]\n", AdapterRecipe(steps=7, half_lives_s=(1.0,))),
+        ("", AdapterRecipe()),
+    ],
+)
+def test_a_recipe_is_read_from_toml(tmp_path: Path, text: str, expected: AdapterRecipe) -> None:
+    path = tmp_path / "recipe.toml"
+    path.write_text(text)
+    assert AdapterRecipe.read(path) == expected
+
+
+def test_a_recipe_with_an_unknown_name_is_refused(tmp_path: Path) -> None:
+    path = tmp_path / "recipe.toml"
+    path.write_text("step = 7\n")
+    with pytest.raises(ValueError, match="unknown step; expected some of"):
+        AdapterRecipe.read(path)
