@@ -14,7 +14,7 @@ from groundstream.operators.errors import ClusterError, ModelError, OutputError,
 from groundstream.pipeline.api import open_pipeline
 
 FRAMES = 60
-#: `benchmarks/ray_memory.py` measures 260 MB; pages of libraries that happen to be mapped make 40 MB more or less.
+#: `benchmarks/ray_memory.py` measures 253 MB; pages of libraries that are mapped make 40 MB more or less.
 STREAM_MIB = 310
 
 pytestmark = pytest.mark.slow
