@@ -30,5 +30,6 @@ def kept_mb(switch: str) -> int:
 
 @pytest.mark.skipif(platform.libc_ver()[0] != "glibc", reason="there is no glibc")
 def test_pictures_that_are_gone_take_no_memory() -> None:
-    # Without it most of them stay on most days; the C library may also give them back by itself.
     assert kept_mb("on") < 20
+    # The system may take idle pages away meanwhile, so the most of three counts.
+    assert max(kept_mb("off") for _ in range(3)) > 60, "the C library does so by itself"
