@@ -1,9 +1,8 @@
 """What a temporal adapter costs beside the frozen model: time per frame, and bytes of memory per stream.
 
 Frozen model, adapter and the whole detector with memory run by turns in one process, on one stream. Run:
-`python benchmarks/temporal_speed.py [float32|bfloat16] [ablation] [--busy]`. `ablation` adds every part that
-an adapter may have; `--busy` takes one thread and counts processor time instead of wall time, so that ratios
-hold while others use the machine.
+`python benchmarks/temporal_speed.py [float32|bfloat16] [--busy]`. `--busy` takes one thread and counts
+processor time instead of wall time, so that ratios hold while others use the machine.
 """
 
 from __future__ import annotations
@@ -30,20 +29,11 @@ from groundstream.operators.temporal_detector import TemporalDetector
 
 SIZES = ((256, 416), (416, 416))
 ROUNDS = 60
-#: parts of a CTA beside its width.
-PARTS: dict[str, dict[str, Any]] = {
-    "no gates": {"gates": "none"},
-    "no gates, one half-life": {"gates": "none", "half_lives_s": (4.0,)},
-    "no gates, coarser two levels": {"gates": "none", "skip": 1},
-    "distance": {"gates": "distance"},
-    "mlp": {"gates": "mlp"},
-}
-MORE_PARTS: dict[str, dict[str, Any]] = {
-    "distance, one half-life": {"gates": "distance", "half_lives_s": (4.0,)},
-    "projections per level": {"gates": "none", "shared": False},
-    "spread 3x3": {"gates": "none", "spread": True},
-    "layer norm": {"gates": "none", "normalize": True},
-    "alignment, radius 1": {"gates": "none", "radius": (1, 1, 1)},
+#: sizes of a CTA beside those that it has by default, which are those of the one that ships.
+FORMS: dict[str, dict[str, Any]] = {
+    "cta, as it ships": {},
+    "cta, width 16": {"width": 16},
+    "cta, width 64, four half-lives": {"width": 64, "half_lives_s": (0.25, 1.0, 4.0, 16.0)},
 }
 
 
@@ -69,7 +59,7 @@ def detector(
     return lambda: whole.detect(pixels, content, text, [Moment("stream", 1, next(number) / 25)])
 
 
-def compare(dtype: str, size: tuple[int, int], parts: dict[str, dict[str, Any]]) -> None:
+def compare(dtype: str, size: tuple[int, int]) -> None:
     """Print medians by turns, shares of the frozen model's time, and bytes per stream."""
     grounder = load_grounder("glip-nano", device="cpu", dtype=dtype)
     pixels = torch.randint(
@@ -79,16 +69,11 @@ def compare(dtype: str, size: tuple[int, int], parts: dict[str, dict[str, Any]])
     used = grounder.encode_image(pixels, content).levels[: grounder.features.levels]
     levels = [level.clone() for level in used]
     made: dict[str, TemporalAdapter] = {"ema": FeatureEMA()}
-    for width in (16, 32, 64):
-        made |= {
-            f"cta D={width}, {name}": CTA(CTAConfig((128,) * 3, width, **part))
-            for name, part in parts.items()
-        }
+    made |= {name: CTA(CTAConfig((128,) * 3, **form)) for name, form in FORMS.items()}
     sides: dict[str, Callable[[], object]] = {"frozen model": lambda: grounder.detect(pixels, content, text)}
     with torch.inference_mode():
         sides |= {name: stepper(adapter, grounder, levels) for name, adapter in made.items()}
-    plainest = CTA(CTAConfig((128,) * 3, 32, gates="none"))
-    sides["whole detector, cta D=32, no gates"] = detector(grounder, plainest, pixels, content)
+    sides["whole detector with cta"] = detector(grounder, CTA(CTAConfig((128,) * 3)), pixels, content)
     taken = by_turns(sides)
     base = taken["frozen model"]
     for side, seconds in taken.items():
@@ -117,11 +102,10 @@ def main(asked: list[str]) -> None:
     """Run the asked comparisons, or all."""
     if "--busy" in asked:
         torch.set_num_threads(1)
-    parts = PARTS | MORE_PARTS if "ablation" in asked else PARTS
     for dtype in ("bfloat16", "float32"):
         if dtype in asked or not {"bfloat16", "float32"} & set(asked):
             for size in SIZES:
-                compare(dtype, size, parts)
+                compare(dtype, size)
 
 
 if __name__ == "__main__":

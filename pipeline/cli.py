@@ -325,6 +325,12 @@ def eval_temporal(
     ] = None,
     clips: Annotated[int, typer.Option(min=1, help="Clips per video and per seed.")] = 12,
     seeds: Annotated[int, typer.Option(min=1, help="Sets of generated clips.")] = 3,
+    start: Annotated[
+        float,
+        typer.Option(
+            min=0, metavar="S", help="Seconds of each video to skip (what training saw); not of shorter ones."
+        ),
+    ] = 0.0,
     out: Annotated[
         Path | None, typer.Option(metavar="DIR", help="Folder for temporal.json and temporal.png.")
     ] = None,
@@ -335,7 +341,7 @@ def eval_temporal(
     from groundstream.pipeline.command_temporal import EvalOptions, eval_command
 
     names = tuple(adapter or ["cta"])
-    options = EvalOptions(names, bank, tuple(videos or ()), clips, seeds, out)
+    options = EvalOptions(names, bank, tuple(videos or ()), clips, seeds, start, out)
     _guard(lambda: eval_command(options, Console()))
 
 

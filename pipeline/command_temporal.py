@@ -35,6 +35,7 @@ class EvalOptions:
         videos: real footage.
         clips: generated clips per seed, and at most so many per video.
         seeds: how many sets of generated clips.
+        start_s: so much of each video is skipped, as training has seen it; a shorter video is taken whole.
         out: folder for `temporal.json` and `temporal.png`, or None.
     """
 
@@ -43,6 +44,7 @@ class EvalOptions:
     videos: tuple[Path, ...] = ()
     clips: int = 12
     seeds: int = 3
+    start_s: float = 0.0
     out: Path | None = None
 
 
@@ -68,7 +70,9 @@ def eval_command(options: EvalOptions, console: Console) -> dict[str, Outcome]:
         outcomes["generated"] = measure(bench, clips, variants, options.clips * options.seeds, console)
     videos = options.videos or (() if options.bank is not None else (_demo_clip(),))
     if videos:
-        real = chain.from_iterable(islice(bench.real(path), options.clips) for path in videos)
+        real = chain.from_iterable(
+            islice(_real(bench, path, options.start_s), options.clips) for path in videos
+        )
         outcomes["real"] = measure(bench, real, variants, options.clips * len(videos), console)
     for title, outcome in outcomes.items():
         console.print(table_of(f"{title} clips", outcome))
@@ -80,6 +84,15 @@ def eval_command(options: EvalOptions, console: Console) -> dict[str, Outcome]:
 def _generated(bench: Benchmark, bank: Bank, options: EvalOptions) -> Iterator[Clip]:
     for seed in range(1, options.seeds + 1):
         yield from bench.generated(bank, seed, options.clips)
+
+
+def _real(bench: Benchmark, path: Path, start_s: float) -> Iterator[Clip]:
+    try:
+        yield from bench.real(path, start_s=start_s)
+    except ValueError:
+        if not start_s:
+            raise
+        yield from bench.real(path)  # it ends before
 
 
 def _demo_clip() -> Path:
@@ -106,7 +119,13 @@ def table_of(title: str, outcome: Outcome) -> Table:
     """Return a table, questions down and variants across; AP50 in percent."""
     numbers, gains = outcome.table(), outcome.gains()
     table = Table("AP50, % (other units: named)", *numbers, title=title, box=None, pad_edge=False)
-    units = {"ghosts": " (% of boxes)", "score change": " (1/100)", "lag": " (ms)", "switches": " (a clip)"}
+    units = {
+        "ghosts": " (% of boxes)",
+        "score change": " (1/100)",
+        "record change": " (1/100)",
+        "lag": " (ms)",
+        "switches": " (a clip)",
+    }
     for question in next(iter(numbers.values())):
         row = (f"{values[question]:.2f}" for values in numbers.values())
         table.add_row(question + units.get(question, ""), *row)

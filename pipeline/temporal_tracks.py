@@ -29,7 +29,7 @@ LEAVE_RATIO = 0.5
 
 
 class TrackBook:
-    """Gathers the tracks of many clips; HOTA, IDF1 and identity switches come out.
+    """Gathers the tracks of many clips; HOTA, IDF1, identity switches and the scores' flicker come out.
 
     Args:
         prompt: the asked phrases, in the order of the answers' columns.
@@ -41,6 +41,7 @@ class TrackBook:
         self._hota: list[dict[str, Any]] = []
         self._identity: list[dict[str, Any]] = []
         self._clear: list[dict[str, Any]] = []
+        self._changes: list[float] = []
 
     def add(self, clip: Clip, answers: Sequence[RawDetections]) -> None:
         """Track a clip's answers and compare the confirmed tracks with the truth."""
@@ -48,6 +49,7 @@ class TrackBook:
         height, width = clip.frames.shape[1:3]
         plan = PicturePlan((height, width), (height, width), (height, width))
         rows = []
+        before: dict[int, float] = {}
         for frame, time_s, truth, raw in zip(clip.frames, clip.times_s, clip.truth, answers, strict=True):
             found = tracker.update(
                 raw,
@@ -58,6 +60,11 @@ class TrackBook:
                 frame_bgr=lambda frame=frame: np.ascontiguousarray(frame[..., ::-1]),  # type: ignore[misc]
             )
             rows.append(_frame(found, truth))
+            scores = _scores(found)
+            self._changes += [
+                abs(score - before[number]) for number, score in scores.items() if number in before
+            ]
+            before = scores
         if not any(len(truth) for truth, _, _ in rows):
             return
         truths, ids, overlaps = (list(part) for part in zip(*rows, strict=True))
@@ -66,11 +73,16 @@ class TrackBook:
         self._clear.append(compute_clear_metrics(truths, ids, overlaps))
 
     def numbers(self) -> dict[str, float]:
-        """Return HOTA and IDF1 in percent, and identity switches per clip."""
+        """Return HOTA and IDF1 in percent, identity switches per clip, and a track's mean score change.
+
+        The last is what the records show, from frame to frame, in hundredths: scores that the pipeline has
+        smoothed, of tracks that it holds on to while they are not seen.
+        """
         return {
             "HOTA": 100 * float(aggregate_hota_metrics(self._hota)["HOTA"]),
             "IDF1": 100 * float(aggregate_identity_metrics(self._identity)["IDF1"]),
             "switches": float(aggregate_clear_metrics(self._clear)["IDSW"]) / max(1, len(self._clear)),
+            "record change": 100 * float(np.mean(self._changes)) if self._changes else 0.0,
         }
 
     def _tracker(self) -> PhraseTracker:
@@ -78,6 +90,14 @@ class TrackBook:
         memory = PhraseMemory(self._prompt, PhraseRule(score, LEAVE_RATIO * score))
         tracker = Tracker("bytetrack", start_score=score, frame_rate=10)
         return PhraseTracker("clip", tracker, memory, score=score, overlap_iou=self._preset.overlap_iou)
+
+
+def _scores(found: sv.Detections) -> dict[int, float]:
+    """Return the score of each track by its number."""
+    assert found.confidence is not None
+    assert found.tracker_id is not None
+    pairs = zip(found.tracker_id.tolist(), found.confidence.tolist(), strict=True)
+    return {number: score for number, score in pairs if number > 0}
 
 
 def _frame(

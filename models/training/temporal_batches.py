@@ -69,8 +69,8 @@ class Batches:
         keep[:, 0] = False
         times_s = [[entry.times_s[at] for at in range(start, start + length)] for entry, start in pairs]
         return Batch(
-            [_cut(level.view(*shape, *level.shape[1:]), windows, clean[-1]) for level in spoiled],
-            [_cut(level.view(*shape, *level.shape[1:]), windows, clean[-1]) for level in clean],
+            [_cut(level.view(*shape, *level.shape[1:]), windows, clean[-1]).float() for level in spoiled],
+            [_cut(level.view(*shape, *level.shape[1:]), windows, clean[-1]).float() for level in clean],
             torch.tensor(times_s, dtype=torch.float32),
             keep,
         )
@@ -82,7 +82,7 @@ class Batches:
         whole = any(level.shape[2] % height or level.shape[3] % width for level in clean)
         if whole or not self._window:
             return [(0, 0, height, width)] * self._clips
-        middle = coarsest[length // 2 :: length]  # (B, C, H, W)
+        middle = coarsest[length // 2 :: length].float()  # (B, C, H, W)
         energy = (middle - middle.mean((2, 3), keepdim=True)).square().mean(1).flatten(1).square()
         side = (min(self._window, height), min(self._window, width))
         windows = []

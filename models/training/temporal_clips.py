@@ -89,7 +89,7 @@ class ClipRecipe:
 
 
 RECIPES: dict[Part, ClipRecipe] = {
-    "train": ClipRecipe(frames=12, intervals_s=(0.05, 0.1, 0.2), irregular=0.6),
+    "train": ClipRecipe(frames=16, intervals_s=(0.05, 0.1, 0.2), irregular=0.6),
     "test": ClipRecipe(frames=20, intervals_s=(0.04, 0.14), irregular=0.0),
 }
 

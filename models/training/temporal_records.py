@@ -102,8 +102,8 @@ class FeatureFile:
         self.stem.with_suffix(".json").write_text(json.dumps({"shapes": self.shapes, "entries": entries}))
 
     def read(self, rows: Sequence[int]) -> list[Tensor]:
-        """Return the levels of `rows`, (R, C, H, W) float32 each."""
+        """Return the levels of `rows`, (R, C, H, W) float16 each."""
         every = np.memmap(self.stem.with_suffix(".bin"), np.float16, "r", shape=(self.rows, self._width))
-        flat = torch.from_numpy(every[np.asarray(rows)].astype(np.float32))
+        flat = torch.from_numpy(every[np.asarray(rows)])
         parts = torch.split(flat, self._sizes, 1)
         return [part.view(-1, *shape) for part, shape in zip(parts, self.shapes, strict=True)]

@@ -50,8 +50,7 @@ class AdapterRecipe:
     """What is trained, on what, and how long.
 
     Attributes:
-        width, skip, half_lives_s, radius, gates, spread, evidence_limit: the form of the adapter, as in
-            `CTAConfig`; one radius for all levels.
+        width, half_lives_s, evidence_limit: the form of the adapter, as in `CTAConfig`.
         stage: A compares features alone, B goes through the frozen head of glip-nano.
         scores, boxes, regions, features: weights of the losses.
         steps, clips: how many steps, of how many clips each.
@@ -62,30 +61,30 @@ class AdapterRecipe:
         scenes: how many generated clips are rendered.
         versions: spoiled versions of each clip.
         real: share of batches from real footage, where there is any.
+        real_frames, real_end_s: frames of its clips, and how much of each video is shown; what comes later
+            is for measuring.
         seed: decides everything.
     """
 
-    width: int = 64
-    skip: int = 0
-    half_lives_s: tuple[float, ...] = (0.25, 1.0, 4.0, 16.0)
-    radius: int = 0
-    gates: Literal["none", "distance", "mlp", "scene"] = "scene"
-    spread: bool = True
+    width: int = 32
+    half_lives_s: tuple[float, ...] = (0.5, 8.0)
     evidence_limit: float = 8.0
     stage: Literal["A", "B"] = "B"
     scores: float = 2.0
     boxes: float = 0.25
     regions: float = 0.5
     features: float = 0.0
-    steps: int = 1500
+    steps: int = 2000
     clips: int = 4
     window: int = 6
     lost: float = 0.02
     rate: float = 3e-3
-    average: float = 0.02
-    scenes: int = 180
+    average: float = 0.01
+    scenes: int = 360
     versions: int = 3
     real: float = 0.25
+    real_frames: int = 16
+    real_end_s: float = 40.0
     seed: int = 0
 
     @classmethod
@@ -106,20 +105,15 @@ class AdapterRecipe:
         """Return a fresh adapter for levels with so many channels."""
         adapter = CTA(
             CTAConfig(
-                channels=tuple(channels),
-                width=self.width,
-                skip=self.skip,
+                tuple(channels),
+                self.width,
                 half_lives_s=self.half_lives_s,
-                radius=(self.radius,) * len(channels),
-                shared=False,
-                gates=self.gates,
-                spread=self.spread,
                 evidence_limit=self.evidence_limit,
             )
         )
         # An output of 0 would hold back the gates' gradients: training starts a little beside the identity.
         for down, up in zip(adapter.down, adapter.up, strict=True):
-            up.data.copy_(START * down.data.T)
+            up.data.copy_(START * down.data[:, : self.width].T)
         return adapter
 
 
@@ -235,13 +229,15 @@ def stage_b(with_features: bool) -> Objective:
     return losses
 
 
-def real_clips(paths: Sequence[Path], rule: SizeRule, length: int) -> list[Clip]:
-    """Return the clips of videos, at their own rate and at half of it."""
+def real_clips(paths: Sequence[Path], rule: SizeRule, length: int, end_s: float) -> list[Clip]:
+    """Return the clips of videos up to `end_s`, at their own rate and at half of it, plain and mirrored."""
     clips: list[Clip] = []
     for path in paths:
         for every in (1, 2):
-            frames, times_s = read_video(path, rule, every=every)
+            frames, times_s = read_video(path, rule, end_s=end_s, every=every)
             clips += cut(f"{path.stem}-{every}", frames, times_s, length)
+            mirrored = np.ascontiguousarray(frames[:, :, ::-1])
+            clips += cut(f"{path.stem}-{every}-mirrored", mirrored, times_s, length)
     return clips
 
 
@@ -281,7 +277,7 @@ def _features(
     generated = (generate(number) for number in range(recipe.scenes))
     files = [render(options.work / "generated", generated, grounder, recipe.versions, recipe.seed)]
     if options.video:
-        clips = real_clips(options.video, grounder.size_rule, length=12)
+        clips = real_clips(options.video, grounder.size_rule, recipe.real_frames, recipe.real_end_s)
         files.append(render(options.work / "real", clips, grounder, recipe.versions, recipe.seed))
     return files
 

@@ -24,27 +24,17 @@ def trained(adapter: TemporalAdapter, seed: int = 0) -> TemporalAdapter:
     return adapter.eval().requires_grad_(False)
 
 
-def cta(
-    channels: tuple[int, ...] = CHANNELS, width: int = 8, radius: Sequence[int] = (), **parts: object
-) -> CTA:
-    return CTA(CTAConfig(channels, width, radius=tuple(radius), **parts))  # type: ignore[arg-type]
+def cta(channels: tuple[int, ...] = CHANNELS, width: int = 8, **sizes: object) -> CTA:
+    return CTA(CTAConfig(channels, width, **sizes))  # type: ignore[arg-type]
 
 
-#: every part that an adapter may have, alone and together.
 ADAPTERS: dict[str, Callable[[], TemporalAdapter]] = {
     "ema": FeatureEMA,
-    "plain": lambda: cta(gates="none"),
+    "cta": cta,
     "one half-life": lambda: cta(half_lives_s=(4.0,)),
-    "distance": cta,
-    "mlp": lambda: cta(gates="mlp"),
-    "scene": lambda: cta(gates="scene"),
-    "shipped": lambda: cta(gates="scene", spread=True, shared=False, evidence_limit=8.0),
-    "spread": lambda: cta(spread=True),
-    "normalized": lambda: cta(normalize=True),
-    "aligned": lambda: cta(radius=(2, 1, 1, 0)),
-    "coarse only": lambda: cta(skip=1),
-    "per level": lambda: cta(shared=False),
-    "all": lambda: cta(radius=(2, 1, 1, 1), gates="mlp", spread=True, normalize=True, shared=False),
+    "four half-lives": lambda: cta(half_lives_s=(0.25, 1.0, 4.0, 16.0), hidden=5),
+    "as wide as the levels": lambda: cta(width=16, evidence_limit=32.0),
+    "wider": lambda: cta(width=24),
 }
 
 

@@ -60,7 +60,7 @@ def encode(grounder: Grounder, seed: int) -> ImageFeatures:
 def adapter_for(kind: str, levels: tuple[Tensor, ...]) -> TemporalAdapter:
     if kind == "ema":
         return FeatureEMA()
-    return trained(cta(tuple(level.shape[1] for level in levels), gates="mlp", spread=True))
+    return trained(cta(tuple(level.shape[1] for level in levels)))
 
 
 def answers(grounder: Grounder, features: ImageFeatures, levels: list[Tensor]) -> list[RawDetections]:

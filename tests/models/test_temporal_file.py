@@ -31,7 +31,7 @@ class OtherGrounder(FakeGrounder):
 
 def example() -> CTA:
     torch.manual_seed(0)
-    adapter = trained(cta((128, 128, 128), width=32, gates="mlp", half_lives_s=(0.5, 8.0)))
+    adapter = trained(cta((128, 128, 128), width=32))
     assert isinstance(adapter, CTA)
     return adapter
 

@@ -75,7 +75,7 @@ def test_slots_of_different_sizes_are_not_one_batch() -> None:
 
 @pytest.mark.parametrize("storage", [torch.float16, torch.bfloat16])
 def test_short_storage_halves_the_bytes_and_keeps_the_first_frame_exact(storage: torch.dtype) -> None:
-    adapter = trained(ADAPTERS["distance"]())
+    adapter = trained(ADAPTERS["cta"]())
     levels = [level[:1] for level in maps(3)]
     empty = adapter.empty(levels)
     full, short = MemoryPool(10**6), MemoryPool(10**6, storage)
