@@ -51,6 +51,15 @@ def to_lab(rgb: Tensor) -> Tensor:
     return lab.reshape(rgb.shape)
 
 
+def shrink_picture(pixels: Tensor, times: int) -> Tensor:
+    """Return (B, 3, H / times, W / times) RGB in 0..1, means of (B, H, W, 3) uint8 `pixels`."""
+    count, height, width, channels = pixels.shape
+    rows = pixels.view(count, height // times, times, width * channels).float().sum(2)  # whole numbers
+    means = torch.eye(channels, device=pixels.device).repeat(times, 1) / (255 * times**2)
+    blocks = rows.view(count, height // times, width // times, times * channels) @ means
+    return blocks.permute(0, 3, 1, 2)
+
+
 def attribute_factors(
     namer: ColourNamer, boxes: Tensor, attributes: Tensor, picture: Tensor, content_px: tuple[int, int]
 ) -> Tensor:

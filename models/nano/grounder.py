@@ -7,16 +7,16 @@ from collections.abc import Sequence
 
 import torch
 from torch import Tensor
-from torch.nn import functional as F
 
 from groundstream.models.base import Grounder
 from groundstream.models.device import choose_device, choose_dtype
 from groundstream.models.errors import ModelError
-from groundstream.models.nano.attributes import ColourNamer, attribute_factors
+from groundstream.models.nano.attributes import ColourNamer, attribute_factors, shrink_picture
 from groundstream.models.nano.config import NanoConfig
 from groundstream.models.nano.network import NanoNetwork
 from groundstream.models.nano.open_branch import OpenBranch
 from groundstream.models.nano.open_candidates import Scene, doubt, find_open, join_candidates
+from groundstream.models.nano.packed import pack
 from groundstream.models.nano.postprocess import find_candidates
 from groundstream.models.nano.rows import join_rows, meanings_of
 from groundstream.models.nano.store import SHIPPED, checksum, read_tensors
@@ -80,6 +80,7 @@ class NanoGrounder(Grounder):
         network.backbone.to(dtype)
         network.head.regions.to(dtype)
         network.to(memory_format=torch.channels_last)  # type: ignore[call-overload]  # missing in torch's stubs
+        pack(self._network)
         self._open = branch.to(device, dtype)
         self._text, self._namer = text, namer.eval().requires_grad_(False).to(device)
 
@@ -158,8 +159,7 @@ class NanoGrounder(Grounder):
                 f"expected a canvas with sides that are multiples of 32 px, but got {canvas[0]}x{canvas[1]}"
             )
         x = normalize(pixels, content_px, self._pixels, self.device, self.dtype)
-        picture = pixels.to(self.device).permute(0, 3, 1, 2).float().div_(255)
-        small = F.avg_pool2d(picture, PICTURE_STRIDE)
+        small = shrink_picture(pixels.to(self.device).contiguous(), PICTURE_STRIDE)
         stages = self._network.backbone.stage_maps(x)
         levels = (*self._network.backbone.neck(stages), *self._open.head.reduce_maps(stages), small)
         return ImageFeatures(levels, content_px, canvas)

@@ -17,6 +17,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from groundstream.models.nano.config import NanoConfig
+from groundstream.models.nano.packed import Conv
 from groundstream.models.postprocess import best_rows, suppress_per_phrase
 
 #: distances stay below exp(this) strides.
@@ -93,7 +94,7 @@ class OpenHead(nn.Module):
             for _ in network.strides_px
         )
         self.reduce = nn.ModuleList(
-            nn.Conv2d(depth, width, 1) for depth, width in zip(config.depths, config.reduced, strict=True)
+            Conv(depth, width) for depth, width in zip(config.depths, config.reduced, strict=True)
         )
         self.embed = nn.Linear(config.samples, config.width)
         self.concepts = nn.Linear(config.width, concepts + 1)
