@@ -15,7 +15,7 @@ from groundstream.models.nano.attributes import ColourNamer, attribute_factors, 
 from groundstream.models.nano.config import NanoConfig
 from groundstream.models.nano.network import NanoNetwork
 from groundstream.models.nano.open_branch import OpenBranch
-from groundstream.models.nano.open_candidates import Scene, doubt, find_open, join_candidates
+from groundstream.models.nano.open_candidates import Scene, join_candidates, look_again
 from groundstream.models.nano.packed import pack
 from groundstream.models.nano.postprocess import find_candidates
 from groundstream.models.nano.rows import join_rows, meanings_of
@@ -196,8 +196,7 @@ class NanoGrounder(Grounder):
         found = find_candidates(head, scene.regions, scene.widths(head.strides_px), rows, text.spans, floor)
         meanings = meanings_of(tokens, text.spans)
         if bool(meanings.gates.any()):
-            found = doubt(self._open, scene, found, meanings)
-            found = join_candidates(found, find_open(self._open, head, scene, meanings), floor)
+            found = join_candidates(*look_again(self._open, head, scene, found, meanings), floor)
         boxes = found.boxes.clamp(min=0).minimum(found.boxes.new_tensor(scene.content_px[::-1]).repeat(2))
         height, width = (max(1, side // PICTURE_STRIDE) for side in scene.content_px)
         asked = phrase_attributes(attributes, text.spans)
