@@ -173,6 +173,8 @@ class NanoGrounder(Grounder):
         levels, maps, pictures = features.levels[:count], features.levels[count:-1], features.levels[-1]
         if len(texts) != len(pictures):
             raise ValueError(f"expected {len(pictures)} texts, one per picture, but got {len(texts)}")
+        if not any(len(text.tokens) for text in texts):
+            return [RawDetections.empty(len(text.phrases)) for text in texts]
         canvas = features.canvas_px
         regions = self._network.head.region_features(tuple(level.to(self.dtype) for level in levels))
         return [
@@ -198,9 +200,19 @@ class NanoGrounder(Grounder):
         if bool(meanings.gates.any()):
             found = join_candidates(*look_again(self._open, head, scene, found, meanings), floor)
         boxes = found.boxes.clamp(min=0).minimum(found.boxes.new_tensor(scene.content_px[::-1]).repeat(2))
-        height, width = (max(1, side // PICTURE_STRIDE) for side in scene.content_px)
         asked = phrase_attributes(attributes, text.spans)
-        factors = attribute_factors(self._namer, boxes, asked, picture[:, :height, :width], scene.content_px)
-        scores = found.scores * factors
+        scores = self._judge(boxes, found.scores, asked, picture, scene.content_px)
         keep = best_rows(scores, floor)
         return to_raw(boxes[keep], scores[keep])
+
+    def _judge(
+        self, boxes: Tensor, scores: Tensor, asked: Tensor, picture: Tensor, content_px: tuple[int, int]
+    ) -> Tensor:
+        """Return (N, P) scores times how well each box has what its phrases say beside their nouns."""
+        (rows,) = torch.nonzero((scores[:, asked.any(1)] > 0).any(1), as_tuple=True)
+        if not len(rows):
+            return scores
+        height, width = (max(1, side // PICTURE_STRIDE) for side in content_px)
+        inside = picture[:, :height, :width]
+        factors = attribute_factors(self._namer, boxes[rows], asked, inside, content_px)
+        return scores.index_copy(0, rows, scores[rows] * factors)
