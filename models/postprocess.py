@@ -20,7 +20,7 @@ def corners(boxes: Tensor) -> Tensor:
 
 def iou_matrix(first: Tensor, second: Tensor) -> Tensor:
     """Return (N, M) intersection over union of (N, 4) and (M, 4) xyxy boxes; 0 where both are empty."""
-    # Planes of one coordinate each: a last dimension of two or four numbers keeps processors from vectorising.
+    # Planes of one coordinate each: two or four numbers in a row are too few for a processor's vectors.
     x0, y0, x1, y1 = first.T.contiguous()[:, :, None]  # (N, 1) each
     u0, v0, u1, v1 = second.T.contiguous()[:, None]  # (1, M) each
     wide = (torch.minimum(x1, u1) - torch.maximum(x0, u0)).clamp_(min=0)
@@ -28,7 +28,8 @@ def iou_matrix(first: Tensor, second: Tensor) -> Tensor:
     area_first = (x1 - x0).clamp(min=0) * (y1 - y0).clamp(min=0)
     area_second = (u1 - u0).clamp(min=0) * (v1 - v0).clamp(min=0)
     union = area_first + area_second - overlap
-    return overlap / union.clamp(min=torch.finfo(union.dtype).tiny)
+    iou: Tensor = overlap / union.clamp(min=torch.finfo(union.dtype).tiny)
+    return iou
 
 
 def suppress_per_phrase(boxes: Tensor, scores: Tensor, overlap_iou: float, floor: float) -> Tensor:

@@ -79,16 +79,6 @@ def normalize(
     return x.to(dtype).permute(0, 3, 1, 2)
 
 
-def padding_mask(content_px: Tensor, canvas_px: tuple[int, int]) -> Tensor | None:
-    """Return (B, H, W) bool on the CPU, True where no picture is; None when pictures fill the canvas."""
-    content = content_px.cpu()
-    if bool((content == torch.tensor(canvas_px)).all()):
-        return None
-    rows = torch.arange(canvas_px[0]) >= content[:, :1]  # (B, H)
-    columns = torch.arange(canvas_px[1]) >= content[:, 1:]  # (B, W)
-    return rows[:, :, None] | columns[:, None, :]
-
-
 def check_canvas(pixels: Tensor, content_px: Tensor) -> None:
     """Raise ValueError unless `pixels` is (B, H, W, 3) uint8 and every content size lies in the canvas."""
     if pixels.ndim != 4 or pixels.shape[3] != 3 or pixels.dtype != torch.uint8:

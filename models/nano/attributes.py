@@ -43,7 +43,8 @@ class ColourNamer(nn.Module):
         """Map (..., 3) RGB in 0..1 to (..., 11) probabilities."""
         logits = self.layers(to_lab(rgb) / 50)
         # Eleven numbers in a row are too few for a processor's vectors; many pixels in a row are not.
-        return logits.movedim(-1, 0).contiguous().softmax(0).movedim(0, -1)
+        probabilities: Tensor = logits.movedim(-1, 0).contiguous().softmax(0).movedim(0, -1)
+        return probabilities
 
 
 def to_lab(rgb: Tensor) -> Tensor:

@@ -1,4 +1,4 @@
-"""Cells of the levels, counted through all of them, and what the weights of each one's own level make of it."""
+"""Cells, counted through all levels, and what the weights of its own level make of each."""
 
 from __future__ import annotations
 

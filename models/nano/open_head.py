@@ -17,7 +17,7 @@ from torch import Tensor, nn
 
 from groundstream.models.nano.cells import Cells, pick_cells
 from groundstream.models.nano.config import NanoConfig
-from groundstream.models.nano.packed import Conv
+from groundstream.models.nano.packed import Conv, Linear
 from groundstream.models.nano.sampling import sample_maps
 from groundstream.models.postprocess import suppress_per_phrase
 
@@ -97,7 +97,7 @@ class OpenHead(nn.Module):
         self.reduce = nn.ModuleList(
             Conv(depth, width) for depth, width in zip(config.depths, config.reduced, strict=True)
         )
-        self.embed = nn.Linear(config.samples, config.width)
+        self.embed = Linear(config.samples, config.width)
         self.concepts = nn.Linear(config.width, concepts + 1)
         self.refine = nn.Linear(config.width, 4)
 
@@ -165,8 +165,7 @@ class OpenHead(nn.Module):
             boxes: (K, 4) xyxy in canvas pixels.
             canvas_px: height and width of the canvas.
         """
-        described = sample_maps(maps, boxes, self.config.grid, canvas_px).to(self.embed.weight.dtype)
-        embedded = self.embed(described).relu_().float()
+        embedded = self.embed.rectified(sample_maps(maps, boxes, self.config.grid, canvas_px)).float()
         return Named(self.refine_boxes(embedded, boxes), self.concepts(embedded).softmax(1))
 
 

@@ -14,9 +14,9 @@ from torch.nn import functional as F
 class _Spots(NamedTuple):
     """Where to read, for maps and grids of given sizes; R are the rows, or columns, of all grids together.
 
-    `middles` (R, 1, 1) where they lie between the sides of a box, 0..1; `scale` (R, 1, 2) cells of the map per
-    pixel of the canvas, `last` (R, 1, 2) the last cell, of x and y; `step` (R, 1) cells per row of the map;
-    `columns` and `rows` (S,) int64: the two that cross in each of the S points.
+    `middles` (R, 1, 1) where they lie between the sides of a box, 0..1; `scale` (R, 1, 2) cells of the map
+    per pixel of the canvas, `last` (R, 1, 2) the last cell, of x and y; `step` (R, 1) cells per row of the
+    map; `columns` and `rows` (S,) int64: the two that cross in each of the S points.
     """
 
     middles: Tensor
@@ -36,13 +36,13 @@ def sample_boxes(level: Tensor, boxes: Tensor, points: int, canvas_px: tuple[int
         points: grid points per direction, at the middles of as many equal parts.
         canvas_px: height and width of the canvas.
     """
-    return sample_maps([level], boxes, (points,), canvas_px).to(level.dtype)
+    return sample_maps([level], boxes, (points,), canvas_px)
 
 
 def sample_maps(
     maps: Sequence[Tensor], boxes: Tensor, grid: tuple[int, ...], canvas_px: tuple[int, int]
 ) -> Tensor:
-    """Return (K, sum of points^2 * C_l) float32: `sample_boxes` of every map, side by side.
+    """Return (K, sum of points^2 * C_l) in the maps' number format: `sample_boxes` of all, side by side.
 
     A point is the weighted sum of four rows of the map's table of cells, which is what `embedding_bag` adds
     up: with maps that lie channels last it takes a fraction of the time of `grid_sample`.
@@ -58,16 +58,17 @@ def sample_maps(
     described, start = [], 0
     for level, points in zip(maps, grid, strict=True):
         end, width = start + points**2, level.shape[1]
-        table = level[0].permute(1, 2, 0).reshape(-1, width).float()
-        where, share = cells[start:end].view(-1, 4), shares[start:end].view(-1, 4)
+        table = level[0].permute(1, 2, 0).reshape(-1, width)
+        where, share = cells[start:end].view(-1, 4), shares[start:end].view(-1, 4).to(table.dtype)
         read = F.embedding_bag(where, table, mode="sum", per_sample_weights=share)
-        described.append(read.view(points**2, -1, width).transpose(0, 1).reshape(len(boxes), -1))
+        by_box = read.view(points**2, len(boxes), width).transpose(0, 1)
+        described.append(by_box.reshape(len(boxes), points**2 * width))
         start = end
     return torch.cat(described, 1)
 
 
 def _corners(spots: _Spots, boxes: Tensor) -> tuple[Tensor, Tensor]:
-    """Return (S, K, 4) int32 cells around each point of each box, and their (S, K, 4) shares, which sum to 1."""
+    """Return (S, K, 4) int32 cells around each point of each box, and their shares, which sum to 1."""
     places = torch.addcmul(boxes[:, :2], boxes[:, 2:] - boxes[:, :2], spots.middles)  # (R, K, 2) x, y in px
     places = (places * spots.scale - 0.5).clamp_(min=0).minimum(spots.last)
     low = places.floor()
@@ -84,7 +85,10 @@ def _corners(spots: _Spots, boxes: Tensor) -> tuple[Tensor, Tensor]:
 
 @lru_cache(maxsize=32)
 def _spots(
-    sizes: tuple[tuple[int, int], ...], grid: tuple[int, ...], canvas_px: tuple[int, int], device: torch.device
+    sizes: tuple[tuple[int, int], ...],
+    grid: tuple[int, ...],
+    canvas_px: tuple[int, int],
+    device: torch.device,
 ) -> _Spots:
     middles, scale, last, step, columns, rows = [], [], [], [], [], []
     count = 0
@@ -97,7 +101,9 @@ def _spots(
         rows += [count + row for row in range(points) for _ in range(points)]
         count += points
     with torch.inference_mode(False):  # these are constants, for training as well
-        floats = [torch.tensor(part, device=device, dtype=torch.float32) for part in (middles, scale, last, step)]
+        floats = [
+            torch.tensor(part, device=device, dtype=torch.float32) for part in (middles, scale, last, step)
+        ]
         return _Spots(
             floats[0][:, None, None],
             floats[1][:, None],
