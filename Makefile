@@ -39,6 +39,7 @@ bench: $(STAMP)  ## benchmarks, both sides in one run each
 	$(BIN)/python benchmarks/against_script.py
 	$(BIN)/python benchmarks/grounder_speed.py
 	$(BIN)/python benchmarks/glip_speed.py
+	$(BIN)/python benchmarks/nano_speed.py plain
 	$(BIN)/python benchmarks/temporal_speed.py
 	$(BIN)/python benchmarks/recording_cost.py
 	$(BIN)/python benchmarks/ray_speed.py

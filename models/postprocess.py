@@ -20,13 +20,16 @@ def corners(boxes: Tensor) -> Tensor:
 
 def iou_matrix(first: Tensor, second: Tensor) -> Tensor:
     """Return (N, M) intersection over union of (N, 4) and (M, 4) xyxy boxes; 0 where both are empty."""
-    low = torch.maximum(first[:, None, :2], second[None, :, :2])
-    high = torch.minimum(first[:, None, 2:], second[None, :, 2:])
-    overlap = (high - low).clamp_(min=0).prod(-1)
-    area_first = (first[:, 2:] - first[:, :2]).clamp(min=0).prod(-1)
-    area_second = (second[:, 2:] - second[:, :2]).clamp(min=0).prod(-1)
-    union = area_first[:, None] + area_second[None, :] - overlap
-    return overlap / union.clamp(min=torch.finfo(union.dtype).tiny)
+    # Planes of one coordinate each: two or four numbers in a row are too few for a processor's vectors.
+    x0, y0, x1, y1 = first.T.contiguous()[:, :, None]  # (N, 1) each
+    u0, v0, u1, v1 = second.T.contiguous()[:, None]  # (1, M) each
+    wide = (torch.minimum(x1, u1) - torch.maximum(x0, u0)).clamp_(min=0)
+    overlap = wide * (torch.minimum(y1, v1) - torch.maximum(y0, v0)).clamp_(min=0)
+    area_first = (x1 - x0).clamp(min=0) * (y1 - y0).clamp(min=0)
+    area_second = (u1 - u0).clamp(min=0) * (v1 - v0).clamp(min=0)
+    union = area_first + area_second - overlap
+    iou: Tensor = overlap / union.clamp(min=torch.finfo(union.dtype).tiny)
+    return iou
 
 
 def suppress_per_phrase(boxes: Tensor, scores: Tensor, overlap_iou: float, floor: float) -> Tensor:
@@ -45,16 +48,17 @@ def suppress_per_phrase(boxes: Tensor, scores: Tensor, overlap_iou: float, floor
         (N, P) the scores that stay, zero elsewhere.
     """
     alive = (scores >= floor).T  # (P, N)
-    order = scores.T.argsort(dim=1, descending=True, stable=True)
-    rank = torch.empty_like(order).scatter_(
-        1, order, torch.arange(len(boxes), device=boxes.device).expand_as(order)
-    )
-    stronger = rank[:, :, None] < rank[:, None, :]  # (P, N, N): row suppresses column
-    suppresses = stronger & (iou_matrix(boxes, boxes) > overlap_iou) & alive[:, :, None]
+    column = scores.T.contiguous()
+    mine, other = column[:, :, None], column[:, None, :]
+    earlier = torch.ones(len(boxes), len(boxes), dtype=torch.bool, device=boxes.device).tril_(-1)
+    stronger = (other > mine) | ((other == mine) & earlier)
+    rivals = stronger & (iou_matrix(boxes, boxes) > overlap_iou) & alive[:, None, :]
+    suppressed_by = rivals.to(scores.dtype)  # (P, N, N): 1 where the last one suppresses the middle one
     keep = alive
     while True:
-        following = alive & ~(suppresses & keep[:, :, None]).any(1)
-        if bool((following == keep).all()):
+        rivals_left = torch.bmm(suppressed_by, keep[:, :, None].to(scores.dtype))[:, :, 0]
+        following = alive & (rivals_left == 0)
+        if torch.equal(following, keep):
             return scores * keep.T
         keep = following
 

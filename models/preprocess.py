@@ -49,8 +49,9 @@ def normalize(
 ) -> Tensor:
     """Normalise pictures on `device` and set their padding.
 
-    A multiplication and an addition in place, in the pixels' own memory order: the same numbers as
-    `kornia.enhance.normalize` in about half its time (`benchmarks/grounder_speed.py normalize`).
+    A multiplication and an addition in place, in the pixels' own memory order and over whole rows of pixels
+    rather than three channels: the same numbers as `kornia.enhance.normalize` in a fraction of its time
+    (`benchmarks/grounder_speed.py normalize`).
 
     Args:
         pixels: (B, H, W, 3) uint8 RGB on any device.
@@ -68,21 +69,14 @@ def normalize(
     check_canvas(pixels, content_px)
     scale = torch.tensor(rule.std, device=device).reciprocal_()
     offset = torch.tensor(rule.mean, device=device).mul_(scale).neg_()
-    x = pixels.to(device).to(torch.float32).mul_(scale).add_(offset)  # (B, H, W, 3)
-    outside = padding_mask(content_px, (pixels.shape[1], pixels.shape[2])) if rule.zero_padding else None
-    if outside is not None:
-        x.masked_fill_(outside.to(device)[..., None], 0)
-    return x.permute(0, 3, 1, 2).to(dtype)
-
-
-def padding_mask(content_px: Tensor, canvas_px: tuple[int, int]) -> Tensor | None:
-    """Return (B, H, W) bool on the CPU, True where no picture is; None when pictures fill the canvas."""
-    content = content_px.cpu()
-    if bool((content == torch.tensor(canvas_px)).all()):
-        return None
-    rows = torch.arange(canvas_px[0]) >= content[:, :1]  # (B, H)
-    columns = torch.arange(canvas_px[1]) >= content[:, 1:]  # (B, W)
-    return rows[:, :, None] | columns[:, None, :]
+    width = pixels.shape[2]
+    rows = pixels.to(device).flatten(2).to(torch.float32)  # (B, H, W * 3)
+    x = rows.mul_(scale.repeat(width)).add_(offset.repeat(width)).view(pixels.shape)
+    if rule.zero_padding:
+        for picture, (height, width) in zip(x, content_px.tolist(), strict=True):
+            picture[height:] = 0
+            picture[:, width:] = 0
+    return x.to(dtype).permute(0, 3, 1, 2)
 
 
 def check_canvas(pixels: Tensor, content_px: Tensor) -> None:

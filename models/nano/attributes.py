@@ -41,14 +41,26 @@ class ColourNamer(nn.Module):
 
     def forward(self, rgb: Tensor) -> Tensor:
         """Map (..., 3) RGB in 0..1 to (..., 11) probabilities."""
-        probabilities: Tensor = self.layers(to_lab(rgb) / 50).softmax(-1)
+        logits = self.layers(to_lab(rgb) / 50)
+        # Eleven numbers in a row are too few for a processor's vectors; many pixels in a row are not.
+        probabilities: Tensor = logits.movedim(-1, 0).contiguous().softmax(0).movedim(0, -1)
         return probabilities
 
 
 def to_lab(rgb: Tensor) -> Tensor:
     """Map (..., 3) sRGB in 0..1 to CIELAB under D65: L in 0..100, a and b around -100..100 (CIE 15)."""
-    lab: Tensor = kornia.color.rgb_to_lab(rgb.reshape(-1, 3, 1, 1))
-    return lab.reshape(rgb.shape)
+    planes = rgb.reshape(-1, 3).T.contiguous()
+    lab: Tensor = kornia.color.rgb_to_lab(planes[:, :, None])  # (3, pixels, 1)
+    return lab.view(3, -1).T.reshape(rgb.shape)
+
+
+def shrink_picture(pixels: Tensor, times: int) -> Tensor:
+    """Return (B, 3, H / times, W / times) RGB in 0..1, means of (B, H, W, 3) uint8 `pixels`."""
+    count, height, width, channels = pixels.shape
+    rows = pixels.view(count, height // times, times, width * channels).float().sum(2)  # whole numbers
+    means = torch.eye(channels, device=pixels.device).repeat(times, 1) / (255 * times**2)
+    blocks = rows.view(count, height // times, width // times, times * channels) @ means
+    return blocks.permute(0, 3, 1, 2)
 
 
 def attribute_factors(
@@ -97,7 +109,10 @@ def colour_shares(namer: ColourNamer, boxes: Tensor, picture: Tensor, scale: flo
 
 def brighten(picture: Tensor) -> Tensor:
     """Return a (3, h, w) picture whose lightest parts are white: a white van in the shade is white."""
-    lightest = picture[:, ::2, ::2].amax(0).flatten().quantile(LIGHTEST)
+    light = picture[:, ::2, ::2].amax(0).flatten()
+    place = LIGHTEST * (len(light) - 1)  # from the darkest; between two pixels, as `quantile` has it
+    best = light.topk(len(light) - int(place)).values
+    lightest = best[-1].lerp(best[-2:][0], place % 1)
     return (picture / lightest.clamp(min=DARKEST_WHITE)).clamp(max=1)
 
 

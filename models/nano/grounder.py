@@ -7,16 +7,16 @@ from collections.abc import Sequence
 
 import torch
 from torch import Tensor
-from torch.nn import functional as F
 
 from groundstream.models.base import Grounder
 from groundstream.models.device import choose_device, choose_dtype
 from groundstream.models.errors import ModelError
-from groundstream.models.nano.attributes import ColourNamer, attribute_factors
+from groundstream.models.nano.attributes import ColourNamer, attribute_factors, shrink_picture
 from groundstream.models.nano.config import NanoConfig
 from groundstream.models.nano.network import NanoNetwork
 from groundstream.models.nano.open_branch import OpenBranch
-from groundstream.models.nano.open_candidates import Scene, doubt, find_open, join_candidates
+from groundstream.models.nano.open_candidates import Scene, join_candidates, look_again
+from groundstream.models.nano.packed import pack
 from groundstream.models.nano.postprocess import find_candidates
 from groundstream.models.nano.rows import join_rows, meanings_of
 from groundstream.models.nano.store import SHIPPED, checksum, read_tensors
@@ -80,6 +80,7 @@ class NanoGrounder(Grounder):
         network.backbone.to(dtype)
         network.head.regions.to(dtype)
         network.to(memory_format=torch.channels_last)  # type: ignore[call-overload]  # missing in torch's stubs
+        pack(self._network)
         self._open = branch.to(device, dtype)
         self._text, self._namer = text, namer.eval().requires_grad_(False).to(device)
 
@@ -158,8 +159,7 @@ class NanoGrounder(Grounder):
                 f"expected a canvas with sides that are multiples of 32 px, but got {canvas[0]}x{canvas[1]}"
             )
         x = normalize(pixels, content_px, self._pixels, self.device, self.dtype)
-        picture = pixels.to(self.device).permute(0, 3, 1, 2).float().div_(255)
-        small = F.avg_pool2d(picture, PICTURE_STRIDE)
+        small = shrink_picture(pixels.to(self.device).contiguous(), PICTURE_STRIDE)
         stages = self._network.backbone.stage_maps(x)
         levels = (*self._network.backbone.neck(stages), *self._open.head.reduce_maps(stages), small)
         return ImageFeatures(levels, content_px, canvas)
@@ -173,6 +173,8 @@ class NanoGrounder(Grounder):
         levels, maps, pictures = features.levels[:count], features.levels[count:-1], features.levels[-1]
         if len(texts) != len(pictures):
             raise ValueError(f"expected {len(pictures)} texts, one per picture, but got {len(texts)}")
+        if not any(len(text.tokens) for text in texts):
+            return [RawDetections.empty(len(text.phrases)) for text in texts]
         canvas = features.canvas_px
         regions = self._network.head.region_features(tuple(level.to(self.dtype) for level in levels))
         return [
@@ -196,12 +198,21 @@ class NanoGrounder(Grounder):
         found = find_candidates(head, scene.regions, scene.widths(head.strides_px), rows, text.spans, floor)
         meanings = meanings_of(tokens, text.spans)
         if bool(meanings.gates.any()):
-            found = doubt(self._open, scene, found, meanings)
-            found = join_candidates(found, find_open(self._open, head, scene, meanings), floor)
+            found = join_candidates(*look_again(self._open, head, scene, found, meanings), floor)
         boxes = found.boxes.clamp(min=0).minimum(found.boxes.new_tensor(scene.content_px[::-1]).repeat(2))
-        height, width = (max(1, side // PICTURE_STRIDE) for side in scene.content_px)
         asked = phrase_attributes(attributes, text.spans)
-        factors = attribute_factors(self._namer, boxes, asked, picture[:, :height, :width], scene.content_px)
-        scores = found.scores * factors
+        scores = self._judge(boxes, found.scores, asked, picture, scene.content_px)
         keep = best_rows(scores, floor)
         return to_raw(boxes[keep], scores[keep])
+
+    def _judge(
+        self, boxes: Tensor, scores: Tensor, asked: Tensor, picture: Tensor, content_px: tuple[int, int]
+    ) -> Tensor:
+        """Return (N, P) scores times how well each box has what its phrases say beside their nouns."""
+        (rows,) = torch.nonzero((scores[:, asked.any(1)] > 0).any(1), as_tuple=True)
+        if not len(rows):
+            return scores
+        height, width = (max(1, side // PICTURE_STRIDE) for side in content_px)
+        inside = picture[:, :height, :width]
+        factors = attribute_factors(self._namer, boxes[rows], asked, inside, content_px)
+        return scores.index_copy(0, rows, scores[rows] * factors)

@@ -12,6 +12,7 @@ from torch import Tensor
 from groundstream.models.nano.config import NanoConfig
 from groundstream.models.nano.open_head import OpenConfig, OpenHead
 from groundstream.models.nano.open_words import OpenWords
+from groundstream.models.nano.packed import pack
 from groundstream.models.nano.rows import FINE, MEANT
 
 PREFIX = "open."
@@ -75,6 +76,7 @@ class OpenBranch:
         head.reduce.to(dtype)
         head.embed.to(dtype)
         head.to(memory_format=torch.channels_last)  # type: ignore[call-overload]  # missing in torch's stubs
+        pack(head)
         return OpenBranch(head, self.words, self.alike.to(device), self.scale)
 
     def to_tensors(self) -> dict[str, Tensor]:

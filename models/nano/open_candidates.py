@@ -10,7 +10,7 @@ from torch import Tensor
 
 from groundstream.models.nano.head import NanoHead
 from groundstream.models.nano.open_branch import OpenBranch
-from groundstream.models.nano.open_head import Proposals
+from groundstream.models.nano.open_head import Named, Proposals
 from groundstream.models.nano.postprocess import Candidates
 from groundstream.models.nano.rows import Meanings
 from groundstream.models.postprocess import iou_matrix, suppress_per_phrase
@@ -49,67 +49,93 @@ class Scene(NamedTuple):
         return tuple(self.canvas_px[1] // stride for stride in strides_px)
 
 
-def find_open(branch: OpenBranch, frozen: NanoHead, scene: Scene, meanings: Meanings) -> Candidates:
-    """Propose boxes, name them, and score each phrase: is it a thing, and one of those that the phrase means.
+def look_again(
+    branch: OpenBranch, frozen: NanoHead, scene: Scene, found: Candidates, meanings: Meanings
+) -> tuple[Candidates, Candidates]:
+    """Return what the frozen names found, doubted, and what the open branch finds; all is named in one pass.
+
+    Args:
+        branch: the open branch.
+        frozen: the frozen head.
+        scene: the picture's features.
+        found: what the frozen names found.
+        meanings: what the phrases mean.
+    """
+    proposals = branch.head.propose(scene.regions, scene.widths(frozen.strides_px), scene.content_px)
+    rows = doubtful_rows(found, meanings)
+    count = len(proposals.boxes)
+    named = branch.head(scene.maps, torch.cat((proposals.boxes, found.boxes[rows])), scene.canvas_px)
+    mine = Named(named.boxes[:count], named.concepts[:count])
+    return (
+        doubt(found, rows, named.concepts[count:], meanings),
+        find_open(branch, frozen, proposals, mine, meanings),
+    )
+
+
+def find_open(
+    branch: OpenBranch, frozen: NanoHead, proposals: Proposals, named: Named, meanings: Meanings
+) -> Candidates:
+    """Score each phrase on proposals: is it a thing, and one of those that the phrase means?
 
     Args:
         branch: the open branch.
         frozen: the frozen head; where it is sure of a class, no concept is found that is not of the class.
-        scene: the picture's features.
+        proposals: K boxes that look like things.
+        named: what they look like.
         meanings: what the phrases mean.
     """
-    proposals = branch.head.propose(scene.regions, scene.widths(frozen.strides_px), scene.content_px)
-    named = branch.head(scene.maps, proposals.boxes, scene.canvas_px)
-    sure = known_classes(frozen, scene, proposals)  # (K, 80)
-    chances = proposals.scores[:, None] * named.concepts[:, :-1]
+    (asked,) = torch.nonzero(meanings.meant.any(0), as_tuple=True)  # (A,) concepts; the others cost nothing
+    meant = meanings.meant[:, asked]
+    chances = proposals.scores[:, None] * named.concepts[:, asked]
+    sure = known_classes(frozen, proposals)  # (K, 80)
     (rows,) = torch.nonzero(sure.amax(1) > LEAST_SURE, as_tuple=True)
-    # (k, C): the surest class that a concept is not of; the frozen network is sure of few at a time.
+    # (k, A): the surest class that a concept is not of; the frozen network is sure of few at a time.
     best = sure[rows].topk(min(SURE_CLASSES, sure.shape[1]), dim=1)
-    foreign = 1 - branch.alike.T[best.indices]  # (k, 6, C)
+    foreign = 1 - branch.alike[asked].T[best.indices]  # (k, 6, A)
     chances[rows] *= 1 - (best.values[..., None] * foreign).amax(1)
-    odds = (chances @ meanings.meant.T).clamp(TINY, 1 - TINY).logit()
-    scale, meant = branch.scale, meanings.meant.sum(1)
-    known_shift = scale.known_shift - scale.per_concept * meant.clamp(min=1).log()
+    odds = (chances @ meant.T).clamp(TINY, 1 - TINY).logit()
+    scale, count = branch.scale, meant.sum(1)
+    known_shift = scale.known_shift - scale.per_concept * count.clamp(min=1).log()
     shift = torch.where(meanings.known, known_shift, scale.shift)
-    return Candidates(named.boxes, (odds + shift).sigmoid() * (meant > 0))
+    return Candidates(named.boxes, (odds + shift).sigmoid() * (count > 0))
 
 
-def known_classes(frozen: NanoHead, scene: Scene, proposals: Proposals) -> Tensor:
+def known_classes(frozen: NanoHead, proposals: Proposals) -> Tensor:
     """Return (K, 80) how sure the frozen network is that each proposal is of each class, 0..1.
 
     Counted is what it says in the proposal's own cell, where its own box there is about the same.
     """
-    sure = proposals.boxes.new_zeros(len(proposals.boxes), frozen.names.shape[1])
-    start = 0
-    for level, (region, width) in enumerate(zip(scene.regions, scene.widths(frozen.strides_px), strict=True)):
-        inside = (proposals.cells >= start) & (proposals.cells < start + len(region))
-        (here,) = torch.nonzero(inside, as_tuple=True)
-        cells = proposals.cells[here] - start
-        features = region[cells]
-        scores = (features @ frozen.names[level].T + frozen.names_bias[level]).sigmoid()
-        own = frozen.boxes(level, features, cells, width)
-        same = iou_matrix(own, proposals.boxes[here]).diagonal() >= SAME_IOU
-        sure[here] = scores * same[:, None]
-        start += len(region)
-    return sure
+    own = frozen.boxes(proposals.cells)
+    same = iou_matrix(own, proposals.boxes).diagonal() >= SAME_IOU
+    return frozen.class_scores(proposals.cells) * same[:, None]
 
 
-def doubt(branch: OpenBranch, scene: Scene, found: Candidates, meanings: Meanings) -> Candidates:
+def doubtful_rows(found: Candidates, meanings: Meanings) -> Tensor:
+    """Return the rows of `found` that are looked at again: of phrases that the branch has a gate for."""
+    (rows,) = torch.nonzero(((found.scores > 0) & meanings.gates.any(1)).any(1), as_tuple=True)
+    if len(rows) <= MOST_DOUBTED:
+        return rows
+    return rows[found.scores[rows].amax(1).topk(MOST_DOUBTED).indices]
+
+
+def doubt(found: Candidates, rows: Tensor, concepts: Tensor, meanings: Meanings) -> Candidates:
     """Lower what the frozen names found where the open branch sees something else there: a cone is no person.
 
-    Only finds of phrases that the branch has a gate for are doubted.
+    Args:
+        found: what the frozen names found.
+        rows: (K,) which of it is looked at again.
+        concepts: (K, C + 1) what these look like.
+        meanings: what the phrases mean.
     """
-    best = found.scores.amax(1).topk(min(MOST_DOUBTED, len(found.scores))).indices
-    named = branch.head(scene.maps, found.boxes[best], scene.canvas_px).concepts
-    other = (named[:, None, :-1] * (1 - meanings.fine)).amax(
-        2
-    )  # (K, P): the likeliest concept that does not fit
+    before = found.scores[rows]
+    pairs, phrases = torch.nonzero((before > 0) & meanings.gates.any(1), as_tuple=True)
+    unfit = meanings.gates == 0  # (P, C)
+    other = (concepts[pairs, :-1] * unfit[phrases]).amax(1)  # the likeliest concept that does not fit
     part = ((other - FIRST_DOUBT) / (WHOLE_DOUBT - FIRST_DOUBT)).clamp(0, 1)
-    loss = -LARGEST_DOUBT * part * meanings.gates.any(1)
-    before = found.scores[best]
-    lowered = (before.clamp(TINY, 1 - TINY).logit() + loss).sigmoid()
+    score = before[pairs, phrases]
+    lowered = (score.clamp(TINY, 1 - TINY).logit() - LARGEST_DOUBT * part).sigmoid()
     scores = found.scores.clone()
-    scores[best] = torch.where((before > 0) & (loss < 0), lowered, before)
+    scores[rows[pairs], phrases] = torch.where(part > 0, lowered, score)
     return Candidates(found.boxes, scores)
 
 
@@ -118,14 +144,16 @@ def join_candidates(frozen: Candidates, opened: Candidates, floor: float) -> Can
 
     What the frozen names found is not suppressed again among itself. What scores below `floor` goes.
     """
-    alive = (opened.scores >= floor).any(1)
-    boxes, scores = opened.boxes[alive], opened.scores[alive]
-    active = (scores >= floor).any(0)
-    own = torch.zeros_like(scores)
-    own[:, active] = suppress_per_phrase(boxes, scores[:, active], SAME_THING_IOU, floor)
-    same = (iou_matrix(frozen.boxes, boxes) > SAME_THING_IOU)[..., None]  # (N, M, 1)
-    own = own * ~(same & (frozen.scores[:, None] >= own)).any(0)
-    kept = frozen.scores * ~(same & (own > frozen.scores[:, None])).any(1)
-    all_boxes, all_scores = torch.cat((frozen.boxes, boxes)), torch.cat((kept, own))
-    alive = (all_scores >= floor).any(1)
-    return Candidates(all_boxes[alive], all_scores[alive])
+    (alive,) = torch.nonzero((opened.scores >= floor).any(1), as_tuple=True)
+    all_boxes, all_scores = frozen
+    if len(alive):
+        boxes, scores = opened.boxes[alive], opened.scores[alive]
+        active = (scores >= floor).any(0)
+        own = torch.zeros_like(scores)
+        own[:, active] = suppress_per_phrase(boxes, scores[:, active], SAME_THING_IOU, floor)
+        same = (iou_matrix(frozen.boxes, boxes) > SAME_THING_IOU)[..., None]  # (N, M, 1)
+        own = own * ~(same & (frozen.scores[:, None] >= own)).any(0)
+        kept = frozen.scores * ~(same & (own > frozen.scores[:, None])).any(1)
+        all_boxes, all_scores = torch.cat((frozen.boxes, boxes)), torch.cat((kept, own))
+    (rows,) = torch.nonzero((all_scores >= floor).any(1), as_tuple=True)
+    return Candidates(all_boxes[rows], all_scores[rows])

@@ -14,10 +14,12 @@ from typing import NamedTuple
 
 import torch
 from torch import Tensor, nn
-from torch.nn import functional as F
 
+from groundstream.models.nano.cells import Cells, pick_cells
 from groundstream.models.nano.config import NanoConfig
-from groundstream.models.postprocess import best_rows, suppress_per_phrase
+from groundstream.models.nano.packed import Conv, Linear
+from groundstream.models.nano.sampling import sample_maps
+from groundstream.models.postprocess import suppress_per_phrase
 
 #: distances stay below exp(this) strides.
 LARGEST_LOG_DISTANCE = 5.0
@@ -56,13 +58,13 @@ class OpenConfig:
 class Proposals(NamedTuple):
     """K boxes that look like things, best first.
 
-    `boxes` (K, 4) xyxy in canvas pixels, `scores` (K,) how much each looks like a thing, 0..1, `cells` (K,)
-    int64 the cells that proposed them, counted through all levels.
+    `boxes` (K, 4) xyxy in canvas pixels, `scores` (K,) how much each looks like a thing, 0..1, `cells` the K
+    cells that proposed them.
     """
 
     boxes: Tensor
     scores: Tensor
-    cells: Tensor
+    cells: Cells
 
 
 class Named(NamedTuple):
@@ -93,9 +95,9 @@ class OpenHead(nn.Module):
             for _ in network.strides_px
         )
         self.reduce = nn.ModuleList(
-            nn.Conv2d(depth, width, 1) for depth, width in zip(config.depths, config.reduced, strict=True)
+            Conv(depth, width) for depth, width in zip(config.depths, config.reduced, strict=True)
         )
-        self.embed = nn.Linear(config.samples, config.width)
+        self.embed = Linear(config.samples, config.width)
         self.concepts = nn.Linear(config.width, concepts + 1)
         self.refine = nn.Linear(config.width, 4)
 
@@ -116,11 +118,20 @@ class OpenHead(nn.Module):
             cells: (K,) int64 numbers of the cells, row by row.
             width: cells per row of that level.
         """
+        centres = torch.stack((cells % width, cells // width), 1) + 0.5  # in strides
+        stride = centres.new_tensor([[self.strides_px[level]]])
+        here = Cells(cells, torch.full_like(cells, level), centres * stride, stride, regions)
         answer = self.objects[level](regions)
-        distance = answer[:, 1:].clamp(max=LARGEST_LOG_DISTANCE).exp()  # (K, 4) in strides
-        centre = torch.stack((cells % width, cells // width), 1) + 0.5
-        corners = torch.cat((centre - distance[:, :2], centre + distance[:, 2:]), 1)
-        return answer[:, 0], corners * self.strides_px[level]
+        return answer[:, 0], object_boxes(here, answer)
+
+    def objectness(self, regions: Sequence[Tensor]) -> Tensor:
+        """Return (N,) logits that a cell is a thing's, through all levels; `regions` as for `propose`."""
+        logits = []
+        for part, region in zip(self.objects, regions, strict=True):
+            first, last = part.get_submodule("0"), part.get_submodule("2")
+            hidden = first(region).relu_()
+            logits.append(hidden @ last.get_parameter("weight")[0] + last.get_parameter("bias")[0])
+        return torch.cat(logits)
 
     def propose(
         self, regions: Sequence[Tensor], widths: Sequence[int], content_px: tuple[int, int]
@@ -132,19 +143,15 @@ class OpenHead(nn.Module):
             widths: per level cells per row.
             content_px: height and width of the picture on the canvas.
         """
-        scores = torch.cat([part(region)[:, 0] for part, region in zip(self.objects, regions, strict=True)])
-        cells = best_rows(scores.sigmoid()[:, None], 0.0, self.config.most_cells)
-        boxes, start = scores.new_zeros(len(cells), 4), 0
-        for level, (region, width) in enumerate(zip(regions, widths, strict=True)):
-            inside = (cells >= start) & (cells < start + len(region))
-            here = cells[inside] - start
-            boxes[inside] = self.objects_at(level, region[here], here, width)[1]
-            start += len(region)
-        scores = scores[cells].sigmoid()[:, None]
-        boxes = boxes.clamp(min=0).minimum(scores.new_tensor(content_px[::-1]).repeat(2))
+        logits = self.objectness(regions)
+        logits, numbers = logits.topk(min(self.config.most_cells, len(logits)))
+        cells = pick_cells(regions, widths, self.strides_px, numbers)
+        boxes = object_boxes(cells, cells.apply(list(self.objects)))
+        boxes = boxes.clamp(min=0).minimum(boxes.new_tensor(content_px[::-1]).repeat(2))
+        scores = logits.sigmoid()[:, None]
         kept = suppress_per_phrase(boxes, scores, self.config.overlap_iou, 0.0)
-        best = best_rows(kept, torch.finfo(kept.dtype).tiny, self.config.most_boxes)
-        return Proposals(boxes[best], kept[best, 0], cells[best])
+        best = torch.nonzero(kept[:, 0] > 0)[: self.config.most_boxes, 0]  # still best first
+        return Proposals(boxes[best], scores[best, 0], Cells(*(part[best] for part in cells)))
 
     def refine_boxes(self, embedded: Tensor, boxes: Tensor) -> Tensor:
         """Move (K, 4) xyxy boxes to where their (K, width) region embeddings say that the thing ends."""
@@ -158,30 +165,13 @@ class OpenHead(nn.Module):
             boxes: (K, 4) xyxy in canvas pixels.
             canvas_px: height and width of the canvas.
         """
-        described = [
-            sample_boxes(level.float(), boxes, points, canvas_px)
-            for level, points in zip(maps, self.config.grid, strict=True)
-        ]
-        embedded = self.embed(torch.cat(described, 1).to(self.embed.weight.dtype)).relu().float()
+        embedded = self.embed.rectified(sample_maps(maps, boxes, self.config.grid, canvas_px)).float()
         return Named(self.refine_boxes(embedded, boxes), self.concepts(embedded).softmax(1))
 
 
-def sample_boxes(level: Tensor, boxes: Tensor, points: int, canvas_px: tuple[int, int]) -> Tensor:
-    """Return (K, points^2 * C): a (1, C, H, W) map, read bilinearly on a regular grid inside each box.
-
-    Args:
-        level: the map; it covers the whole canvas.
-        boxes: (K, 4) xyxy in canvas pixels.
-        points: grid points per direction, at the middles of as many equal parts.
-        canvas_px: height and width of the canvas.
-    """
-    middle = (torch.arange(points, device=boxes.device) + 0.5) / points
-    places = boxes[:, None, :2] + (boxes[:, 2:] - boxes[:, :2])[:, None] * middle[:, None]  # (K, points, 2)
-    places = places / places.new_tensor(canvas_px[::-1]) * 2 - 1
-    x, y = places[:, None, :, 0].expand(-1, points, -1), places[:, :, None, 1].expand(-1, -1, points)
-    grid = torch.stack((x, y), -1).reshape(1, len(boxes), points * points, 2)
-    read = F.grid_sample(level, grid.to(level.dtype), padding_mode="border", align_corners=False)
-    return read[0].permute(1, 2, 0).flatten(1)
+def object_boxes(cells: Cells, answers: Tensor) -> Tensor:
+    """Return (K, 4) xyxy boxes of `cells`; (K, 5) `answers` are a logit and logarithms of four distances."""
+    return cells.boxes(answers[:, 1:].clamp(max=LARGEST_LOG_DISTANCE).exp())
 
 
 def move_boxes(boxes: Tensor, deltas: Tensor) -> Tensor:

@@ -8,8 +8,9 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
+from groundstream.models.nano.cells import pick_cells
 from groundstream.models.nano.head import NanoHead
-from groundstream.models.postprocess import best_rows, suppress_per_phrase
+from groundstream.models.postprocess import suppress_per_phrase
 
 #: most cells that enter suppression; a crowded street has a few hundred above the floor.
 MOST_CELLS = 600
@@ -25,9 +26,8 @@ class Candidates(NamedTuple):
 
 def phrase_logits(logits: Tensor, spans: tuple[tuple[int, int], ...]) -> Tensor:
     """Return (N, P): each phrase's best row of (N, T) `logits`; minus infinity for a phrase without rows."""
-    owner = torch.zeros(logits.shape[1], dtype=torch.int64, device=logits.device)
-    for phrase, (start, end) in enumerate(spans):
-        owner[start:end] = phrase
+    owners = [phrase for phrase, (start, end) in enumerate(spans) for _ in range(start, end)]
+    owner = torch.tensor(owners, dtype=torch.int64, device=logits.device)
     empty = logits.new_full((len(logits), len(spans)), -torch.inf)
     return empty.scatter_reduce(1, owner.expand_as(logits), logits, "amax")
 
@@ -50,18 +50,30 @@ def find_candidates(
         spans: for each phrase its rows.
         floor: lowest score that counts.
     """
-    boxes, scores = [], []
-    for level, region in enumerate(regions):
-        logits = phrase_logits(region @ rows[:, level, :-1].T + rows[:, level, -1], spans)
-        cells = best_rows(logits.sigmoid_(), floor, MOST_CELLS)
-        boxes.append(head.boxes(level, region[cells], cells, widths[level]))
-        scores.append(logits[cells])
-    all_boxes, all_scores = torch.cat(boxes), torch.cat(scores)
-    best = best_rows(all_scores, floor, MOST_CELLS)
-    all_boxes, all_scores = all_boxes[best], all_scores[best]
+    logits = torch.cat(
+        [
+            torch.addmm(rows[:, level, -1:], rows[:, level, :-1], region.T)
+            for level, region in enumerate(regions)
+        ],
+        1,
+    )  # (T, N)
+    cells = _best_cells(logits, floor)
+    scores = phrase_logits(logits[:, cells].T, spans).sigmoid_()
+    if not len(cells):
+        return Candidates(scores.new_zeros(0, 4), scores)
+    boxes = head.boxes(pick_cells(regions, widths, head.strides_px, cells))
     # Phrases that nothing answers to cost nothing in suppression, which is quadratic in cells per phrase.
-    active = (all_scores >= floor).any(0)
-    kept = torch.zeros_like(all_scores)
-    kept[:, active] = suppress_per_phrase(all_boxes, all_scores[:, active], OVERLAP_IOU, floor)
-    alive = (kept >= floor).any(1)
-    return Candidates(all_boxes[alive], kept[alive])
+    active = (scores >= floor).any(0)
+    kept = torch.zeros_like(scores)
+    kept[:, active] = suppress_per_phrase(boxes, scores[:, active], OVERLAP_IOU, floor)
+    (alive,) = torch.nonzero((kept >= floor).any(1), as_tuple=True)
+    return Candidates(boxes[alive], kept[alive])
+
+
+def _best_cells(logits: Tensor, floor: float) -> Tensor:
+    """Return the numbers of the cells, columns of (T, N) `logits`, whose best row scores at least `floor`."""
+    if not len(logits):
+        return torch.zeros(0, dtype=torch.int64, device=logits.device)
+    best = logits.amax(0).sigmoid_()
+    (cells,) = torch.nonzero(best >= floor, as_tuple=True)
+    return cells if len(cells) <= MOST_CELLS else best.topk(MOST_CELLS).indices

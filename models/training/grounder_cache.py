@@ -22,7 +22,8 @@ from torch import Tensor
 
 from groundstream.models.nano.config import NanoConfig
 from groundstream.models.nano.network import NanoNetwork
-from groundstream.models.nano.open_head import OpenHead, sample_boxes
+from groundstream.models.nano.open_head import OpenHead
+from groundstream.models.nano.sampling import sample_boxes
 from groundstream.models.nano.store import SHIPPED, read_tensors
 from groundstream.models.postprocess import iou_matrix
 from groundstream.models.training.scene_bank import Bank, Split

@@ -16,13 +16,15 @@ from groundstream.models.nano.open_candidates import (
     LARGEST_DOUBT,
     Scene,
     doubt,
+    doubtful_rows,
     find_open,
     join_candidates,
 )
-from groundstream.models.nano.open_head import OpenConfig, OpenHead, move_boxes, sample_boxes
+from groundstream.models.nano.open_head import OpenConfig, OpenHead, move_boxes
 from groundstream.models.nano.open_words import OpenWords
 from groundstream.models.nano.postprocess import Candidates
 from groundstream.models.nano.rows import FINE, Meanings, join_rows, meanings_of
+from groundstream.models.nano.sampling import sample_boxes
 from groundstream.models.nano.store import SHIPPED, read_tensors
 from groundstream.models.nano.text import ROW_WIDTH
 from groundstream.models.types import Prompt
@@ -127,7 +129,7 @@ def test_proposals_are_few_apart_and_inside_the_picture() -> None:
     assert (found.scores.diff() <= 0).all()
     assert (found.boxes >= 0).all()
     assert (found.boxes <= torch.tensor([90, 60, 90, 60])).all()
-    assert found.cells.max() < sum(len(region) for region in view.regions)
+    assert found.cells.numbers.max() < sum(len(region) for region in view.regions)
 
 
 def test_a_stored_branch_is_the_branch() -> None:
@@ -157,7 +159,10 @@ def test_what_else_a_class_may_look_like_is_fine() -> None:
 
 def test_only_what_is_asked_and_known_is_scored(grounder: NanoGrounder) -> None:
     meanings = Meanings(torch.tensor([[1.0, 0, 0, 0, 0], [0, 0, 0, 0, 0]]), torch.tensor([False, False]))
-    found = find_open(branch(), grounder._network.head, scene(), meanings)
+    opened, view = branch(), scene()
+    proposals = opened.head.propose(view.regions, view.widths(CONFIG.strides_px), view.content_px)
+    named = opened.head(view.maps, proposals.boxes, view.canvas_px)
+    found = find_open(opened, grounder._network.head, proposals, named, meanings)
     assert (found.scores[:, 0] > 0).all()
     assert not found.scores[:, 1].any()
 
@@ -167,7 +172,9 @@ def test_doubt_lowers_a_little_and_only_where_something_else_is_seen() -> None:
     sees_zero = branch()
     sees_zero.head.concepts.bias[0] = 100  # every box is concept 0
     meanings = Meanings(torch.tensor([[0.0, 1, 0, 0, 0], [1, 0, 0, 0, 0]]), torch.tensor([True, True]))
-    doubted = doubt(sees_zero, scene(), found, meanings).scores
+    rows, view = doubtful_rows(found, meanings), scene()
+    concepts = sees_zero.head(view.maps, found.boxes[rows], view.canvas_px).concepts
+    doubted = doubt(found, rows, concepts, meanings).scores
     assert float(doubted[0, 0].logit()) == pytest.approx(
         float(found.scores[0, 0].logit()) - LARGEST_DOUBT, abs=1e-4
     )
