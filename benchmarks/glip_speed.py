@@ -75,20 +75,25 @@ def show(
         print(f"  {name:32s} {median * 1e3:9.1f} ms   {plain / median:5.2f} x")
 
 
-def grounders(model: str, auto: torch.dtype) -> dict[str, Callable[[], object]]:
-    """One frame from uint8 pixels to boxes: ours, ours in float32, and the plain way."""
+def random_glip(model: str, *dtypes: torch.dtype) -> list[GlipGrounder]:
+    """Return a published GLIP with random weights, the same in each of `dtypes`."""
     config = PUBLISHED[model].config
-    vocabulary = ("[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]", "person")
+    vocabulary = pad(("[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]", "person"), config)
     network = GlipNetwork(config)
     for block in network.head.blocks:
         torch.nn.init.normal_(block.image.offset.bias)  # untrained offsets would all be zero
     weights = {name: tensor.clone() for name, tensor in network.state_dict().items()}
+    return [
+        GlipGrounder(
+            ModelFile(config, vocabulary, weights), name=model, revision="0" * 64, device=CPU, dtype=dtype
+        )
+        for dtype in dtypes
+    ]
 
-    def make(dtype: torch.dtype) -> GlipGrounder:
-        file = ModelFile(config, pad(vocabulary, config), weights)
-        return GlipGrounder(file, name=model, revision="0" * 64, device=CPU, dtype=dtype)
 
-    fast, exact = make(auto), make(torch.float32)
+def grounders(model: str, auto: torch.dtype) -> dict[str, Callable[[], object]]:
+    """One frame from uint8 pixels to boxes: ours, ours in float32, and the plain way."""
+    fast, exact = random_glip(model, auto, torch.float32)
     pixels = torch.randint(0, 256, (1, HEIGHT, WIDTH, 3), dtype=torch.uint8)
     content = torch.tensor([[HEIGHT, WIDTH]])
     texts = {id(g): g.encode_text([Prompt.of(["person"])]) for g in (fast, exact)}

@@ -1,8 +1,9 @@
 """What a temporal adapter costs beside the frozen model: time per frame, and bytes of memory per stream.
 
 Frozen model, adapter and the whole detector with memory run by turns in one process, on one stream. Run:
-`python benchmarks/temporal_speed.py [float32|bfloat16] [--busy]`. `--busy` takes one thread and counts
-processor time instead of wall time, so that ratios hold while others use the machine.
+`python benchmarks/temporal_speed.py [float32|bfloat16] [glip-t] [--busy]`. `glip-t` takes GLIP-T (random
+weights, 480x640) in the place of glip-nano; `--busy` takes one thread and counts processor time instead of
+wall time, so that ratios hold while others use the machine.
 """
 
 from __future__ import annotations
@@ -15,6 +16,7 @@ from itertools import count
 from typing import Any
 
 import torch
+from glip_speed import random_glip
 from torch import Tensor
 
 from groundstream.models.base import Grounder
@@ -27,8 +29,8 @@ from groundstream.models.types import Prompt
 from groundstream.operators.client import Moment
 from groundstream.operators.temporal_detector import TemporalDetector
 
-SIZES = ((256, 416), (416, 416))
-ROUNDS = 60
+SIZES = {"glip-nano": ((256, 416), (416, 416)), "glip-t": ((480, 640),)}
+ROUNDS = {"glip-nano": 60, "glip-t": 5}
 #: sizes of a CTA beside those that it has by default, which are those of the one that ships.
 FORMS: dict[str, dict[str, Any]] = {
     "cta, as it ships": {},
@@ -59,9 +61,13 @@ def detector(
     return lambda: whole.detect(pixels, content, text, [Moment("stream", 1, next(number) / 25)])
 
 
-def compare(dtype: str, size: tuple[int, int]) -> None:
+def compare(model: str, dtype: str, size: tuple[int, int]) -> None:
     """Print medians by turns, shares of the frozen model's time, and bytes per stream."""
-    grounder = load_grounder("glip-nano", device="cpu", dtype=dtype)
+    grounder: Grounder
+    if model == "glip-t":
+        (grounder,) = random_glip(model, getattr(torch, dtype))
+    else:
+        grounder = load_grounder(model, device="cpu", dtype=dtype)
     pixels = torch.randint(
         0, 256, (1, *size, 3), dtype=torch.uint8, generator=torch.Generator().manual_seed(0)
     )
@@ -69,27 +75,29 @@ def compare(dtype: str, size: tuple[int, int]) -> None:
     used = grounder.encode_image(pixels, content).levels[: grounder.features.levels]
     levels = [level.clone() for level in used]
     made: dict[str, TemporalAdapter] = {"ema": FeatureEMA()}
-    made |= {name: CTA(CTAConfig((128,) * 3, **form)) for name, form in FORMS.items()}
+    channels = tuple(level.shape[1] for level in levels)
+    made |= {name: CTA(CTAConfig(channels, **form)) for name, form in FORMS.items()}
     sides: dict[str, Callable[[], object]] = {"frozen model": lambda: grounder.detect(pixels, content, text)}
     with torch.inference_mode():
         sides |= {name: stepper(adapter, grounder, levels) for name, adapter in made.items()}
-    sides["whole detector with cta"] = detector(grounder, CTA(CTAConfig((128,) * 3)), pixels, content)
-    taken = by_turns(sides)
+    sides["whole detector with cta"] = detector(grounder, CTA(CTAConfig(channels)), pixels, content)
+    taken = by_turns(sides, ROUNDS[model])
     base = taken["frozen model"]
     for side, seconds in taken.items():
         held = made[side].empty(levels).nbytes / 2**20 if side in made else 0.0
         share = (seconds - base * side.startswith("whole")) / base
         print(
-            f"{dtype:9s}{size[0]}x{size[1]} {side:40s}{seconds * 1e3:8.3f} ms {share:7.1%} {held:7.2f} MiB",
+            f"{model:10s}{dtype:9s}{size[0]}x{size[1]} {side:32s}"
+            f"{seconds * 1e3:8.3f} ms {share:7.1%} {held:7.2f} MiB",
             flush=True,
         )
 
 
-def by_turns(sides: dict[str, Callable[[], object]]) -> dict[str, float]:
+def by_turns(sides: dict[str, Callable[[], object]], rounds: int) -> dict[str, float]:
     """Return each side's median seconds over rounds in which all sides run once."""
     clock = time.process_time if torch.get_num_threads() == 1 else time.perf_counter
     taken: dict[str, list[float]] = {side: [] for side in sides}
-    for number in range(ROUNDS + 3):
+    for number in range(rounds + 3):
         for side, step in sides.items():
             start = clock()
             step()
@@ -102,10 +110,11 @@ def main(asked: list[str]) -> None:
     """Run the asked comparisons, or all."""
     if "--busy" in asked:
         torch.set_num_threads(1)
+    model = "glip-t" if "glip-t" in asked else "glip-nano"
     for dtype in ("bfloat16", "float32"):
         if dtype in asked or not {"bfloat16", "float32"} & set(asked):
-            for size in SIZES:
-                compare(dtype, size)
+            for size in SIZES[model]:
+                compare(model, dtype, size)
 
 
 if __name__ == "__main__":

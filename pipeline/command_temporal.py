@@ -22,7 +22,7 @@ from groundstream.models.training.scene_bank import Bank
 from groundstream.models.training.temporal_clips import Clip
 from groundstream.models.training.temporal_measure import Variant
 from groundstream.operators.errors import OutputError
-from groundstream.pipeline.temporal_bench import Benchmark, Outcome
+from groundstream.pipeline.temporal_bench import QUESTIONS, Benchmark, Outcome
 
 
 @dataclass(frozen=True)
@@ -140,7 +140,11 @@ def _write(folder: Path, outcomes: dict[str, Outcome]) -> None:
     try:
         folder.mkdir(parents=True, exist_ok=True)
         content = {
-            title: {"table": outcome.table(), "gains": outcome.gains()} for title, outcome in outcomes.items()
+            title: {
+                "table": outcome.table(),
+                "gains": {question: outcome.gains(question) for question in QUESTIONS},
+            }
+            for title, outcome in outcomes.items()
         }
         (folder / "temporal.json").write_text(json.dumps(content, indent=1))
         plot(outcomes, folder / "temporal.png")

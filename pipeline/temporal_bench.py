@@ -19,9 +19,9 @@ from groundstream.models.training.temporal_clips import (
     cut,
     read_video,
 )
-from groundstream.models.training.temporal_measure import Asked, Marks, Variant, answer, mark
+from groundstream.models.training.temporal_measure import CLEAN, Asked, Marks, Variant, answer, mark
 from groundstream.models.training.temporal_records import frozen_features
-from groundstream.models.training.temporal_report import difference, precision, summarise
+from groundstream.models.training.temporal_report import Interval, difference, precision, summarise
 from groundstream.models.training.temporal_spoil import KINDS, Spoiled, spoil
 from groundstream.models.training.temporal_truth import with_model_truth, with_recognised_truth
 from groundstream.models.types import Prompt
@@ -141,6 +141,17 @@ class Benchmark:
                 books[variant.name].add(clip, answers)
 
 
+#: what `Outcome.gains` can be asked for.
+QUESTIONS = ("spoiled", "held out", "static", "slow", "fast", CLEAN)
+
+
+def _belongs(marks: Marks, question: str) -> bool:
+    """Whether a clip counts for a question of `QUESTIONS`."""
+    if question == CLEAN:
+        return marks.kind == CLEAN
+    return marks.kind != CLEAN and question in ("spoiled", "held out", marks.motion)
+
+
 @dataclass(frozen=True, eq=False)
 class Outcome:
     """What a benchmark gives.
@@ -157,13 +168,19 @@ class Outcome:
         """Return all numbers per variant."""
         return {name: summarise(marks) | self.tracks[name] for name, marks in self.marks.items()}
 
-    def gains(self, against: str = "none") -> dict[str, tuple[float, float, float]]:
-        """Return, per other variant, the difference in AP50 of spoiled frames with its 95 % interval."""
-        spoiled = {
-            name: [each for each in marks if each.kind != "clean"] for name, marks in self.marks.items()
+    def gains(self, question: str = "spoiled", against: str = "none") -> dict[str, Interval]:
+        """Return, per other variant, the difference in AP50 with its 95 % interval; NaN where nothing counts.
+
+        Args:
+            question: `spoiled` frames, `clean` clips, `held out` phrases, or a motion.
+            against: the variant that the others are compared with.
+        """
+        phrases = "held_out" if question == "held out" else "all"
+        chosen = {
+            name: [each for each in marks if _belongs(each, question)] for name, marks in self.marks.items()
         }
         return {
-            name: tuple(difference(marks, spoiled[against], precision))  # type: ignore[misc]
-            for name, marks in spoiled.items()
+            name: difference(marks, chosen[against], lambda some: precision(some, phrases))
+            for name, marks in chosen.items()
             if name != against
         }

@@ -24,6 +24,8 @@ from groundstream.models.nano.store import SHIPPED, read_tensors
 SILENT = 0.03
 #: how much more an answer counts that is worse than the frozen model's own answer to the spoiled frame.
 HARM = 2.0
+#: how much more an answer counts where something has just come or left: no ghosts, no late finds.
+MOVED = 2.0
 #: boxes are compared where the clean frame scores more than this.
 LIKELY = 0.2
 #: how much a cell counts in feature losses where nothing is.
@@ -113,17 +115,17 @@ class HeadObjective:
     ) -> tuple[Tensor, ...]:
         target, score = clean.logits.sigmoid(), mine.logits.sigmoid()
         best = target.amax(2)  # (F, N)
-        left = (_before(best, length) - best).clamp(min=0)
+        moved = (_before(best, length) - best).abs()  # something came, or left
         with torch.no_grad():
-            asked = (torch.maximum(best, score.amax(2)) > SILENT) | (left > SILENT)
+            asked = (torch.maximum(best, score.amax(2)) > SILENT) | (moved > SILENT)
             apart = (score - target).abs()[asked]
             harmed = apart > (frozen.logits.sigmoid() - target).abs()[asked]
-            weight = apart * (1 + left[asked])[:, None] * (1 + HARM * harmed)
+            weight = apart * (1 + MOVED * moved[asked])[:, None] * (1 + HARM * harmed)
         scores = F.binary_cross_entropy_with_logits(
             mine.logits[asked], target[asked], weight, reduction="sum"
         )
         changed = (mine.regions - clean.regions).square().mean(2)
-        regions = ((BACKGROUND + best + left) * changed).sum()
+        regions = ((BACKGROUND + best + moved) * changed).sum()
         return scores, self._boxes(number, mine.regions, clean.regions, best), regions
 
     def _boxes(self, number: int, mine: Tensor, clean: Tensor, best: Tensor) -> Tensor:

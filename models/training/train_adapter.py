@@ -74,7 +74,7 @@ class AdapterRecipe:
     boxes: float = 0.25
     regions: float = 0.5
     features: float = 0.0
-    steps: int = 2000
+    steps: int = 1600
     clips: int = 4
     window: int = 6
     lost: float = 0.02

@@ -80,10 +80,16 @@ def test_what_cannot_work_is_said_at_once(
 
 @pytest.mark.slow
 def test_the_evaluation_runs_on_the_demo_clip(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    done = call(capsys, "eval", "temporal", "--clips", "1", "--out", tmp_path / "out")
+    out = tmp_path / "out"
+    done = call(capsys, "eval", "temporal", DEMO, "--clips", "1", "--start", "5", "--out", out)
     assert done.returncode == 0, done.stderr
-    numbers = json.loads((tmp_path / "out" / "temporal.json").read_text())["real"]["table"]
+    content = json.loads((out / "temporal.json").read_text())["real"]
+    numbers, gains = content["table"], content["gains"]
     assert set(numbers) == {"none", "ema", "score ema", "cta"}
     assert numbers["none"]["clean"] == pytest.approx(100)
-    assert numbers["cta"]["spoiled"] > numbers["none"]["spoiled"]
-    assert (tmp_path / "out" / "temporal.png").stat().st_size > 1000
+    gain, low, high = gains["spoiled"]["cta"]
+    assert gain == pytest.approx(numbers["cta"]["spoiled"] - numbers["none"]["spoiled"])
+    assert gain > 0
+    assert low <= gain <= high
+    assert np.isnan(gains["fast"]["cta"]).all()  # a real clip has no speed that is known
+    assert (out / "temporal.png").stat().st_size > 1000
