@@ -58,6 +58,19 @@ def find_open(branch: OpenBranch, frozen: NanoHead, scene: Scene, meanings: Mean
         scene: the picture's features.
         meanings: what the phrases mean.
     """
+    boxes, chances = concept_chances(branch, frozen, scene)
+    wanted = meanings.meant.T  # (C, P)
+    chance = chances @ wanted
+    bias = chances @ (branch.bias[:, None] * wanted) / chance.clamp(min=TINY)
+    scale, meant = branch.scale, meanings.meant.sum(1)
+    known_shift = scale.known_shift - scale.per_concept * meant.clamp(min=1).log()
+    shift = torch.where(meanings.known, known_shift, scale.shift)
+    odds = chance.clamp(TINY, 1 - TINY).logit() + bias
+    return Candidates(boxes, (odds + shift).sigmoid() * (meant > 0))
+
+
+def concept_chances(branch: OpenBranch, frozen: NanoHead, scene: Scene) -> tuple[Tensor, Tensor]:
+    """Return (K, 4) boxes and the (K, C) probabilities that each is a thing, and of each concept."""
     proposals = branch.head.propose(scene.regions, scene.widths(frozen.strides_px), scene.content_px)
     named = branch.head(scene.maps, proposals.boxes, scene.canvas_px)
     sure = known_classes(frozen, scene, proposals)  # (K, 80)
@@ -67,11 +80,7 @@ def find_open(branch: OpenBranch, frozen: NanoHead, scene: Scene, meanings: Mean
     best = sure[rows].topk(min(SURE_CLASSES, sure.shape[1]), dim=1)
     foreign = 1 - branch.alike.T[best.indices]  # (k, 6, C)
     chances[rows] *= 1 - (best.values[..., None] * foreign).amax(1)
-    odds = (chances @ meanings.meant.T).clamp(TINY, 1 - TINY).logit()
-    scale, meant = branch.scale, meanings.meant.sum(1)
-    known_shift = scale.known_shift - scale.per_concept * meant.clamp(min=1).log()
-    shift = torch.where(meanings.known, known_shift, scale.shift)
-    return Candidates(named.boxes, (odds + shift).sigmoid() * (meant > 0))
+    return named.boxes, chances
 
 
 def known_classes(frozen: NanoHead, scene: Scene, proposals: Proposals) -> Tensor:
