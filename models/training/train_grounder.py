@@ -178,7 +178,7 @@ def _fit_names(
     boxes = sum(len(read_file(path)[0]["labels"]) for path in files)
     steps = names_recipe.epochs * (boxes // names_recipe.batch + len(files))
     learning = [value for name, value in head.named_parameters() if not name.startswith("objects")]
-    optimizer = torch.optim.AdamW(learning, names_recipe.rate, weight_decay=names_recipe.decay)
+    optimizer = torch.optim.AdamW(learning, names_recipe.rate, weight_decay=names_recipe.decay, fused=True)
     schedule = torch.optim.lr_scheduler.OneCycleLR(optimizer, names_recipe.rate, steps, pct_start=0.1)
     least = names_recipe.mean
     mean = AveragedModel(head, avg_fn=lambda old, new, count: old + (new - old) * max(least, 4 / (4 + count)))
