@@ -3,9 +3,9 @@
     python -m groundstream.models.training.evaluate_real FOLDER VIDEO
 
 FOLDER is that of `fetch_assets`; VIDEO a street scene, `vtest.avi` of opencv-doc or a copy of it. The
-pictures are those of `real_pictures.tsv`: stills of opencv-doc and scikit-image, and Lomiri wallpapers; scores
-are calibrated on others. No box on them was drawn by hand, so "AP50" says how well words repeat what the
-closed-set network says.
+pictures are those of `real_pictures.tsv` (opencv-doc, scikit-image, Lomiri wallpapers); scores are calibrated
+on others. No box on them was drawn by hand, so "AP50" says how well words repeat what the closed-set network
+says.
 """
 
 from __future__ import annotations
