@@ -26,9 +26,9 @@ from groundstream.models.training.scenes import CLEAR, SceneConfig, SceneSample
 
 #: a box shows a thing from this overlap on, and may show it above the second.
 RIGHT_IOU, OTHER_IOU = 0.5, 0.2
-#: of three phrases that are asked, two are absent, and these are about twenty times as often alike to what is
-#: there ("fox" for a dog, the right thing in another colour) as a concept drawn by chance. Chosen so that about
-#: half a box in 20 absent phrases is wrong.
+#: of three phrases that are asked, two are absent, and these are about twenty times as often alike to what
+#: is there ("fox" for a dog, the right thing in another colour) as a concept drawn by chance. Chosen so that
+#: about half a box in 20 absent phrases is wrong.
 ABSENT_PER_PRESENT = 40.0
 #: a bias is worth its square times half of this many answers.
 PRIOR = 2.0
