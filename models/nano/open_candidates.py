@@ -85,7 +85,29 @@ def find_open(
         meanings: what the phrases mean.
     """
     (asked,) = torch.nonzero(meanings.meant.any(0), as_tuple=True)  # (A,) concepts; the others cost nothing
-    meant = meanings.meant[:, asked]
+    wanted, count = meanings.meant[:, asked].T, meanings.meant.sum(1)  # (A, P), (P,)
+    chances = concept_chances(branch, frozen, proposals, named, asked)
+    chance = chances @ wanted
+    bias = chances @ (branch.bias[asked, None] * wanted) / chance.clamp(min=TINY)
+    scale = branch.scale
+    known_shift = scale.known_shift - scale.per_concept * count.clamp(min=1).log()
+    shift = torch.where(meanings.known, known_shift, scale.shift)
+    odds = chance.clamp(TINY, 1 - TINY).logit() + bias
+    return Candidates(named.boxes, (odds + shift).sigmoid() * (count > 0))
+
+
+def concept_chances(
+    branch: OpenBranch, frozen: NanoHead, proposals: Proposals, named: Named, asked: Tensor
+) -> Tensor:
+    """Return (K, A) the probability that each proposal is a thing, and of each concept.
+
+    Args:
+        branch: the open branch.
+        frozen: the frozen head; where it is sure of a class, no concept is found that is not of the class.
+        proposals: K boxes that look like things.
+        named: what they look like.
+        asked: (A,) int64 numbers of concepts.
+    """
     chances = proposals.scores[:, None] * named.concepts[:, asked]
     sure = known_classes(frozen, proposals)  # (K, 80)
     (rows,) = torch.nonzero(sure.amax(1) > LEAST_SURE, as_tuple=True)
@@ -93,11 +115,7 @@ def find_open(
     best = sure[rows].topk(min(SURE_CLASSES, sure.shape[1]), dim=1)
     foreign = 1 - branch.alike[asked].T[best.indices]  # (k, 6, A)
     chances[rows] *= 1 - (best.values[..., None] * foreign).amax(1)
-    odds = (chances @ meant.T).clamp(TINY, 1 - TINY).logit()
-    scale, count = branch.scale, meant.sum(1)
-    known_shift = scale.known_shift - scale.per_concept * count.clamp(min=1).log()
-    shift = torch.where(meanings.known, known_shift, scale.shift)
-    return Candidates(named.boxes, (odds + shift).sigmoid() * (count > 0))
+    return chances
 
 
 def known_classes(frozen: NanoHead, proposals: Proposals) -> Tensor:

@@ -22,6 +22,7 @@ from pathlib import Path
 
 from groundstream.models.training import fetch_render
 from groundstream.models.training.fetch_pack import Picture, pack
+from groundstream.models.training.fetch_rcc import unpack_rcc
 from groundstream.models.training.scene_vocabulary import DATA
 
 NPM = {
@@ -31,9 +32,21 @@ NPM = {
     "twemoji": "@iconify-json/twemoji@1.2.5",
     "openmoji": "@iconify-json/openmoji@1.2.29",
 }
-DEBIAN = ("sweethome3d-furniture", "openclipart-svg", "lomiri-wallpapers-16.04", "opencv-doc")
+DEBIAN = (
+    "sweethome3d-furniture",
+    "openclipart-svg",
+    "lomiri-wallpapers-16.04",
+    "opencv-doc",
+    "tuxpaint-stamps-default",
+    "gcompris-qt-data",
+    "wordnet-base",
+)
+#: of gcompris, the activities whose photographs are used.
+ACTIVITIES = ("categorization", "explore_world_animals")
 SCIKIT_IMAGE = "scikit-image==0.26.0"
 TOOLS = ("resvg_py", "vtk", "numpy", "pillow")
+#: the noun files of WordNet, for the dictionary.
+WORDNET = ("data.noun", "index.noun", "cntlist.rev", "noun.exc")
 ICON_SETS = ("noto", "fluent_flat", "twemoji", "openmoji")
 
 
@@ -61,6 +74,8 @@ def fetch_packages(folder: Path) -> Path:
         once(unpacked / name, partial(_from_debian, name, packages))
     once(unpacked / "scikit-image", partial(_from_pip, SCIKIT_IMAGE, packages))
     once(unpacked / "furniture", partial(_catalogs, unpacked / "sweethome3d-furniture"))
+    once(unpacked / "gcompris", partial(_activities, unpacked / "gcompris-qt-data"))
+    once(folder / "wordnet", partial(_wordnet, unpacked / "wordnet-base"))
     return unpacked
 
 
@@ -98,6 +113,16 @@ def _catalogs(package: Path, target: Path) -> None:
         _unzip(catalog, target / catalog.stem)
 
 
+def _activities(package: Path, target: Path) -> None:
+    for activity in ACTIVITIES:
+        unpack_rcc(package / "usr/share/gcompris-qt/rcc" / f"{activity}.rcc", target)
+
+
+def _wordnet(package: Path, target: Path) -> None:
+    for file in WORDNET:
+        shutil.copy(package / "usr/share/wordnet" / file, target)
+
+
 def _unzip(archive: Path, target: Path) -> None:
     run(sys.executable, "-m", "zipfile", "-e", str(archive), str(target), cwd=target.parent)
 
@@ -133,6 +158,7 @@ def plan(unpacked: Path, pictures: Path) -> tuple[list[Picture], list[dict[str, 
         *_emoji(unpacked, pictures),
         *_clipart(unpacked, pictures),
         *_furniture(unpacked, pictures),
+        *_stamps(unpacked),
     ):
         wanted.append(picture)
         if job is not None and job not in jobs[-len(fetch_render.VIEWS) :]:
@@ -192,6 +218,12 @@ def _furniture(unpacked: Path, pictures: Path) -> Planned:
         for view in range(len(fetch_render.VIEWS)):
             file = out.with_name(f"{out.name}-{view}.png")
             yield Picture("furniture-render", f"{key}-{view}", row["concept"], file, like=icon), job
+
+
+def _stamps(unpacked: Path) -> Planned:
+    root = unpacked / "tuxpaint-stamps-default" / "usr/share/tuxpaint/stamps"
+    for row in rows("stamps.tsv"):
+        yield Picture("stamps", row["path"], row["concept"], root / row["path"]), None
 
 
 def draw(jobs: list[dict[str, str]], folder: Path) -> None:

@@ -55,7 +55,10 @@ def pack(
                 sprites += 1
         for row, file in photographs:
             contains = tuple(word for word in row["contains"].split("|") if word)
-            writer.add_photograph(read_photograph(file), row["path"], row["split"] == "unseen", contains)
+            if row["split"] == "calibration":
+                writer.add_calibration(read_photograph(file), row["path"], contains)
+            else:
+                writer.add_photograph(read_photograph(file), row["path"], row["split"] == "unseen", contains)
             backgrounds += 1
     return sprites, backgrounds
 

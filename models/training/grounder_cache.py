@@ -21,6 +21,7 @@ from safetensors.torch import save_file
 from torch import Tensor
 
 from groundstream.models.nano.config import NanoConfig
+from groundstream.models.nano.head import NanoHead
 from groundstream.models.nano.network import NanoNetwork
 from groundstream.models.nano.open_head import OpenHead
 from groundstream.models.nano.sampling import sample_boxes
@@ -49,9 +50,15 @@ class Frozen:
         tensors = read_tensors(SHIPPED)
         network = NanoNetwork(self.config).eval().requires_grad_(False)
         network.load_state_dict({name: tensors[name].float() for name in network.state_dict()})
-        network.to(torch.bfloat16)
+        network.backbone.to(torch.bfloat16)
+        network.head.regions.to(torch.bfloat16)
         network.to(memory_format=torch.channels_last)  # type: ignore[call-overload]  # missing in torch's stubs
         self._network = network
+
+    @property
+    def head(self) -> NanoHead:
+        """The frozen head."""
+        return self._network.head
 
     @torch.inference_mode()
     def __call__(self, pictures: NDArray[np.uint8]) -> tuple[list[Tensor], list[Tensor]]:

@@ -21,7 +21,7 @@ from numpy.typing import NDArray
 
 from groundstream.models.base import Grounder
 from groundstream.models.registry import load_grounder
-from groundstream.models.training.scene_bank import SPLITS, Bank
+from groundstream.models.training.scene_bank import SPLITS, TRAINING_STYLES, Bank
 from groundstream.models.training.scene_captions import SIZES
 from groundstream.models.training.scene_colors import COLORS
 from groundstream.models.training.scene_vocabulary import Vocabulary
@@ -228,7 +228,8 @@ def main() -> None:
     parser.add_argument("--model", default="glip-nano")
     options = parser.parse_args()
     vocabulary, split = Vocabulary.read(), SPLITS[options.split]
-    restyle = 0.0 if split.name == "unseen-style" else SceneConfig.restyle
+    # Styles that were never trained on are shown as they are.
+    restyle = SceneConfig.restyle if split.styles & TRAINING_STYLES else 0.0
     config = SceneConfig(seed=1000, restyle=restyle)
     scenes = SceneGenerator(Bank.open(options.bank), vocabulary, split, config)
     grounder = load_grounder(options.model, device="cpu")

@@ -16,13 +16,14 @@ from torch.nn import functional as F
 from groundstream.models.nano.open_head import OpenHead
 from groundstream.models.training.glip_losses import giou_loss
 from groundstream.models.training.grounder_cache import read_file
-from groundstream.models.training.scene_vocabulary import Vocabulary
+from groundstream.models.training.scene_vocabulary import Match, Vocabulary
 
 #: files whose boxes are mixed with each other.
 FILES_AT_ONCE = 6
 BOX_WEIGHT = 0.5
 #: channels that hardly change do not become large.
 SMALLEST_SPREAD = 0.02
+SMALLEST_CHANCE = 1e-6
 
 
 @dataclass(frozen=True)
@@ -34,6 +35,7 @@ class NamesRecipe:
         rate: highest learning rate; it rises for a tenth of the steps and falls as a cosine.
         decay: weight decay.
         smoothing: part of the truth that is spread over all concepts.
+        kinds: weight of the loss of kinds: a dog that is called a fox is still found as an animal.
         dropout: part of the region embedding that is left out, by chance.
         hidden_points: part of the grid points that is left out, by chance.
         mean: share of each step's weights in the running mean, which is what is kept.
@@ -44,6 +46,7 @@ class NamesRecipe:
     rate: float = 1.5e-3
     decay: float = 0.03
     smoothing: float = 0.05
+    kinds: float = 0.0
     dropout: float = 0.3
     hidden_points: float = 0.15
     mean: float = 0.002
@@ -89,6 +92,14 @@ def allowed_concepts(vocabulary: Vocabulary, concepts: Sequence[str]) -> dict[st
         ]
         masks[name] = torch.tensor([*mask, False])
     return masks
+
+
+def kinds_of(vocabulary: Vocabulary, concepts: Sequence[str]) -> Tensor:
+    """Return (K, C + 1) float32: a row per kind with more than one pictured concept, 1 for those."""
+    kinds = sorted({kind for name in concepts for kind in vocabulary.kinds(name)})
+    rows = [[*(vocabulary.match(kind, name) is Match.YES for name in concepts), False] for kind in kinds]
+    members = torch.tensor(rows, dtype=torch.float32).view(len(kinds), len(concepts) + 1)
+    return members[members.sum(1) > 1]
 
 
 def batches(
@@ -140,9 +151,13 @@ def reduce_described(head: OpenHead, described: Tensor, hidden: float = 0.0) -> 
     return torch.cat(reduced, 1)
 
 
-def names_loss(head: OpenHead, batch: NamesBatch, recipe: NamesRecipe) -> tuple[Tensor, Tensor]:
-    """Return the loss of names (cross entropy; "nothing or what the photograph may hold" for nothing) and
-    the loss of refined boxes (GIoU of those that show a thing); scalars.
+def names_loss(
+    head: OpenHead, batch: NamesBatch, recipe: NamesRecipe, kinds: Tensor
+) -> tuple[Tensor, Tensor]:
+    """Return the loss of names (cross entropy; "nothing or what the photograph may hold" for nothing), with
+    that of kinds, and the loss of refined boxes (GIoU of those that show a thing); scalars.
+
+    `kinds` is (K, C + 1), from `kinds_of`.
     """
     described = reduce_described(head, batch.described, recipe.hidden_points)
     region = F.dropout(head.embed(described).relu(), recipe.dropout)
@@ -155,8 +170,23 @@ def names_loss(head: OpenHead, batch: NamesBatch, recipe: NamesRecipe) -> tuple[
     fine = batch.also[~shown]
     fine[:, nothing] = True
     chance = logits[~shown].log_softmax(1).masked_fill(~fine, -torch.inf).logsumexp(1)
+    if recipe.kinds:
+        named = named + recipe.kinds * kinds_loss(logits[shown], batch.labels[shown], kinds)
     box = giou_loss(refined[shown], batch.wanted[shown]).sum() / shown.sum().clamp(min=1)
     return (named - chance.sum()) / len(logits), BOX_WEIGHT * box
+
+
+def kinds_loss(logits: Tensor, labels: Tensor, kinds: Tensor) -> Tensor:
+    """Return the sum over things and their kinds of -log(probability of the kind); wide kinds count less.
+
+    Args:
+        logits: (N, C + 1) of the concepts.
+        labels: (N,) int64, what the things are.
+        kinds: (K, C + 1), see `kinds_of`.
+    """
+    chance = logits.float().softmax(1) @ kinds.T  # (N, K)
+    weight = kinds.T[labels] / kinds.sum(1).sqrt()
+    return -(weight * chance.clamp(min=SMALLEST_CHANCE).log()).sum()
 
 
 @torch.inference_mode()

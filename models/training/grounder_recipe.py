@@ -7,6 +7,7 @@ from dataclasses import dataclass, fields
 from pathlib import Path
 
 from groundstream.models.nano.open_branch import Scale
+from groundstream.models.training.grounder_calibrate import PRIOR
 from groundstream.models.training.grounder_names import NamesRecipe
 
 UNSCALED = Scale(0.0, 0.0, 0.0)
@@ -23,10 +24,13 @@ class GrounderRecipe:
         files_objects, files_names: files of each kind.
         scenes_per_file: scenes in a file.
         processes: processes that render.
-        restyle: part of the things whose style is changed.
+        restyle, solid: parts of the things whose style is changed, and that are made to look photographed.
         objects_epochs, objects_rate: training of what a thing is.
         rounds: trainings of names, one after the other.
-        scale: shifts of the scores, see `Scale`.
+        scale: shifts of the scores, see `Scale`; the first two are added to what is fitted.
+        files_calibration: files of scenes that the concepts' biases are fitted on.
+        crops: parts of each photograph of the bank's calibration set that they are fitted on.
+        prior: how strongly biases are drawn towards 0.
         seed: of scenes, weights and order.
     """
 
@@ -38,10 +42,14 @@ class GrounderRecipe:
     scenes_per_file: int = 200
     processes: int = 2
     restyle: float = 0.5
+    solid: float = 0.0
     objects_epochs: int = 5
     objects_rate: float = 3e-3
     rounds: tuple[NamesRecipe, ...] = (NamesRecipe(),)
     scale: Scale = UNSCALED
+    files_calibration: int = 8
+    crops: int = 12
+    prior: float = PRIOR
     seed: int = 21
 
     @classmethod

@@ -1,9 +1,9 @@
 """The bank: object pictures with transparency (sprites) and photographs, packed into files that are mapped.
 
-A folder holds `sprites.bin` and `photographs.bin` (raw pixels, one picture after the other) and a table
-beside each (`.tsv`) that says where every picture lies and what it shows. Mapped files are shared by all
-worker processes and open in milliseconds. Splits decide who may see which picture; they depend on names
-alone, so they are the same on every machine.
+A folder holds `sprites.bin`, `photographs.bin` and `calibration.bin` (raw pixels, one picture after the
+other) and a table beside each (`.tsv`) that says where every picture lies and what it shows. Mapped files are
+shared by all worker processes and open in milliseconds. Splits decide who may see which picture; they depend
+on names alone, so they are the same on every machine.
 """
 
 from __future__ import annotations
@@ -39,6 +39,7 @@ STYLES = {
     "furniture-render": Style("CC0-1.0 or CC-BY-3.0, see furniture.tsv"),
     "drawn": Style("Apache-2.0"),
     "openmoji": Style("CC-BY-SA-4.0", training=False),
+    "stamps": Style("GPL-2", training=False),
 }
 TRAINING_STYLES = frozenset(name for name, style in STYLES.items() if style.training)
 
@@ -91,10 +92,21 @@ TRAIN_BASE = Split("train-base", True, TRAINING_STYLES, names="base")
 UNSEEN_COMPOSITIONS = Split("unseen-compositions", False, TRAINING_STYLES, photographs="unseen")
 UNSEEN_PICTURES = Split("unseen-pictures", False, TRAINING_STYLES, pictures="unseen", photographs="unseen")
 UNSEEN_STYLE = Split("unseen-style", False, frozenset({"openmoji"}), pictures="all", photographs="unseen")
+UNSEEN_PHOTOGRAPHS = Split(
+    "unseen-photographs", False, frozenset({"stamps"}), pictures="all", photographs="unseen"
+)
 UNSEEN_NAMES = Split("unseen-names", False, TRAINING_STYLES, "novel", pictures="all", photographs="unseen")
 SPLITS = {
     split.name: split
-    for split in (TRAIN, TRAIN_BASE, UNSEEN_COMPOSITIONS, UNSEEN_PICTURES, UNSEEN_STYLE, UNSEEN_NAMES)
+    for split in (
+        TRAIN,
+        TRAIN_BASE,
+        UNSEEN_COMPOSITIONS,
+        UNSEEN_PICTURES,
+        UNSEEN_STYLE,
+        UNSEEN_PHOTOGRAPHS,
+        UNSEEN_NAMES,
+    )
 }
 
 
@@ -120,10 +132,14 @@ class Photograph:
 
 @dataclass(frozen=True, eq=False)
 class Bank:
-    """All sprites and photographs that a split allows."""
+    """All sprites and photographs that a split allows.
+
+    `calibration` are photographs that are never a background: scores are calibrated on them.
+    """
 
     sprites: Sequence[Sprite]
     photographs: Sequence[Photograph]
+    calibration: Sequence[Photograph] = ()
 
     @classmethod
     def open(cls, folder: Path) -> Bank:
@@ -147,7 +163,11 @@ class Bank:
             )
             for pixels, row in _mapped(folder / "photographs", 3)
         ]
-        return cls(sprites, photographs)
+        calibration = [
+            Photograph(pixels, row["key"], False, tuple(filter(None, row["contains"].split("|"))))
+            for pixels, row in _mapped(folder / "calibration", 3)
+        ]
+        return cls(sprites, photographs, calibration)
 
     def select(self, split: Split) -> Bank:
         """Return the part that `split` allows.
@@ -163,6 +183,8 @@ class Bank:
 
 
 def _mapped(stem: Path, channels: int) -> Iterable[tuple[NDArray[np.uint8], dict[str, str]]]:
+    if not stem.with_suffix(".tsv").exists():  # a bank packed before there were calibration pictures
+        return
     with stem.with_suffix(".tsv").open(encoding="utf-8", newline="") as file:
         rows = list(csv.DictReader(file, delimiter="\t", quoting=csv.QUOTE_NONE))
     if not rows:
@@ -181,6 +203,7 @@ class BankWriter:
         folder.mkdir(parents=True, exist_ok=True)
         self._sprites = _Pile(folder / "sprites", ("style", "key", "concept"))
         self._photographs = _Pile(folder / "photographs", ("key", "unseen", "contains"))
+        self._calibration = _Pile(folder / "calibration", ("key", "contains"))
 
     def __enter__(self) -> BankWriter:
         return self
@@ -190,6 +213,7 @@ class BankWriter:
     ) -> None:
         self._sprites.close()
         self._photographs.close()
+        self._calibration.close()
 
     def add_sprite(self, rgba: NDArray[np.uint8], style: str, key: str, concept: str) -> None:
         """Append a sprite, (h, w, 4) uint8.
@@ -204,6 +228,10 @@ class BankWriter:
     def add_photograph(self, rgb: NDArray[np.uint8], key: str, unseen: bool, contains: Sequence[str]) -> None:
         """Append a photograph, (h, w, 3) uint8."""
         self._photographs.add(rgb, key, str(unseen), "|".join(contains))
+
+    def add_calibration(self, rgb: NDArray[np.uint8], key: str, contains: Sequence[str]) -> None:
+        """Append a photograph that scores are calibrated on, (h, w, 3) uint8."""
+        self._calibration.add(rgb, key, "|".join(contains))
 
 
 class _Pile:

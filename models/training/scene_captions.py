@@ -94,7 +94,7 @@ class Questioner:
         self._kinds = sorted(kinds - set(shown))
         human = [name for name in (*self._names, *self._kinds) if _is_human(name, vocabulary)]
         self._human = {word for name in human for word in vocabulary.concepts[name].words}
-        self._siblings = {name: self._find_siblings(name) for name in self._names}
+        self._siblings = self._find_siblings()
 
     def ask(
         self, things: Sequence[Thing], background: Sequence[str], count: int, present: int, rng: Rng
@@ -178,9 +178,13 @@ class Questioner:
             return Phrase(noun)
         return Phrase(noun, "" if noun in self._human else color, size)
 
-    def _find_siblings(self, name: str) -> list[str]:
-        kinds = set(self.vocabulary.concepts[name].kinds)
-        return [other for other in self._names if kinds & set(self.vocabulary.concepts[other].kinds) - {name}]
+    def _find_siblings(self) -> dict[str, list[str]]:
+        """Return for every name the others that share a kind with it."""
+        kinds = {name: frozenset(self.vocabulary.concepts[name].kinds) for name in self._names}
+        return {
+            name: [other for other in self._names if not (kinds[name] - {name}).isdisjoint(kinds[other])]
+            for name in self._names
+        }
 
     def _speak(
         self, asked: dict[Phrase, list[bool]], things: int, rng: Rng

@@ -9,6 +9,7 @@ from numpy.typing import NDArray
 
 from groundstream.models.training.scene_bank import Bank, Sprite
 from groundstream.models.training.scene_colors import COLORS, color_match, color_shares
+from groundstream.models.training.scene_solid import make_solid
 from groundstream.models.training.scene_style import restyle
 from groundstream.models.training.scene_vocabulary import Match, Vocabulary
 
@@ -72,10 +73,20 @@ class Wardrobe:
                 names.append(self.names[int(rng.integers(len(self.names)))])
         return names
 
-    def cut_out(self, name: str, restyled: float, rng: Rng) -> Cutout:
-        """Return a picture of `name`; its style is changed with probability `restyled`."""
+    def cut_out(self, name: str, restyled: float, rng: Rng, solid: float = 0.0) -> Cutout:
+        """Return a picture of `name`.
+
+        Args:
+            name: what it shows.
+            restyled: probability that its style is changed.
+            rng: the source of chance.
+            solid: probability that it is made to look like a photograph of a solid thing.
+        """
         styles = list(self._pictures[name].values())
         pictures = styles[int(rng.integers(len(styles)))]
         sprite = pictures[int(rng.integers(len(pictures)))]
         rgba = restyle(sprite.rgba, rng) if rng.random() < restyled else sprite.rgba
+        # Without any solid things no number is drawn, so that scenes stay what they were.
+        if solid and rng.random() < solid:
+            rgba = make_solid(rgba, rng)
         return Cutout(rgba, sprite, color_shares(rgba))

@@ -39,6 +39,7 @@ class SceneConfig:
         phrases: how many phrases are asked per scene.
         present: of these, how many at most fit an object (half of it to all of it, by chance).
         restyle: share of objects whose style is changed (`scene_style`).
+        solid: share of objects that are made to look photographed (`scene_solid`).
         spoil: share of pictures that are blurred, noisy, compressed or without colour.
         seed: together with the split and the index it decides everything.
     """
@@ -49,6 +50,7 @@ class SceneConfig:
     phrases: int = 20
     present: int = 8
     restyle: float = 0.4
+    solid: float = 0.0
     spoil: float = 0.6
     seed: int = 0
 
@@ -116,7 +118,9 @@ class SceneGenerator:
     def _fill(self, canvas: Canvas, rng: Rng) -> list[Cutout]:
         count = 1 + int(rng.integers(self.config.most_objects))
         names = self._wardrobe.choose_names(count, rng)
-        cutouts = [self._wardrobe.cut_out(name, self.config.restyle, rng) for name in names]
+        cutouts = [
+            self._wardrobe.cut_out(name, self.config.restyle, rng, self.config.solid) for name in names
+        ]
         mood = Mood.draw(rng)
         taken: list[NDArray[np.float64]] = []
         for cutout in cutouts:

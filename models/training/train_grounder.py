@@ -17,6 +17,7 @@ import json
 import time
 from collections.abc import Mapping, Sequence
 from concurrent.futures import ProcessPoolExecutor
+from dataclasses import replace
 from multiprocessing import get_context
 from pathlib import Path
 
@@ -29,9 +30,9 @@ from torch.optim.swa_utils import AveragedModel
 
 from groundstream.models.errors import ModelError
 from groundstream.models.nano.config import NanoConfig
-from groundstream.models.nano.open_branch import PREFIX, OpenBranch
+from groundstream.models.nano.open_branch import PREFIX, OpenBranch, Scale
 from groundstream.models.nano.open_head import OpenConfig, OpenHead
-from groundstream.models.nano.store import SHIPPED, read_tensors, write_tensors
+from groundstream.models.nano.store import SHIPPED, checksum, read_tensors, write_tensors
 from groundstream.models.nano.text import LOWEST_GATE, TextEncoder
 from groundstream.models.training.grounder_cache import (
     Frozen,
@@ -40,6 +41,13 @@ from groundstream.models.training.grounder_cache import (
     write_names,
     write_objects,
 )
+from groundstream.models.training.grounder_calibrate import (
+    Answers,
+    Known,
+    fit_biases,
+    photograph_answers,
+    scene_answers,
+)
 from groundstream.models.training.grounder_curves import draw_curves
 from groundstream.models.training.grounder_names import (
     NamesRecipe,
@@ -47,6 +55,7 @@ from groundstream.models.training.grounder_names import (
     allowed_concepts,
     batches,
     first_reduction,
+    kinds_of,
     names_loss,
     read_names,
 )
@@ -64,6 +73,7 @@ OBJECTS_BATCH = 8
 
 def train(recipe: GrounderRecipe, weights: Path) -> None:
     """Go through all steps of `recipe` and write the branch into the weight file `weights`."""
+    started = time.time()
     concepts = pictured_concepts(recipe.bank)
     head = train_objects(recipe, len(concepts))
     head = train_names(recipe, head, concepts)
@@ -71,7 +81,10 @@ def train(recipe: GrounderRecipe, weights: Path) -> None:
     vocabulary = Vocabulary.read()
     alike = classes_of(vocabulary, concepts, TextEncoder.from_tensors(tensors))
     words = open_words(vocabulary, concepts, recipe.wordnet)
-    write_tensors(weights, tensors | OpenBranch(head, words, alike, recipe.scale).to_tensors())
+    branch = OpenBranch(head, words, alike, recipe.scale, torch.zeros(len(concepts)))
+    branch = calibrate(recipe, branch, concepts)
+    write_tensors(weights, tensors | branch.to_tensors())
+    _log(recipe.folder, {"step": "all", "minutes": round((time.time() - started) / 60, 1)})
 
 
 def pictured_concepts(bank: Path) -> list[str]:
@@ -136,13 +149,14 @@ def train_names(recipe: GrounderRecipe, head: OpenHead, concepts: Sequence[str])
     """Train what things are called, round by round; return the mean of the rounds."""
     files = render(recipe, "names", recipe.files_names, head)
     held_out = render(recipe, "names", 1, head, "unseen-compositions")
-    allowed = allowed_concepts(Vocabulary.read(), concepts)
+    vocabulary = Vocabulary.read()
+    allowed, kinds = allowed_concepts(vocabulary, concepts), kinds_of(vocabulary, concepts)
     first_reduction(head, read_names(files[0], allowed, len(concepts)).described.float())
     states: list[dict[str, Tensor]] = []
     for number, names_recipe in enumerate(recipe.rounds):
         path = recipe.folder / f"names-{number}.safetensors"
         if not path.exists():
-            _fit_names(recipe, names_recipe, number, head, files, held_out[0], allowed)
+            _fit_names(recipe, names_recipe, number, head, files, held_out[0], allowed, kinds)
             _save(head.state_dict(), path)
         states.append(load_file(path))
         head.load_state_dict({key: sum(s[key] for s in states) / len(states) for key in states[0]})
@@ -157,13 +171,14 @@ def _fit_names(
     files: Sequence[Path],
     held_out: Path,
     allowed: Mapping[str, Tensor],
+    kinds: Tensor,
 ) -> None:
     """Train one round, in bfloat16 with float32 weights; `head` becomes the running mean of the weights."""
     nothing = head.concepts.out_features - 1
     boxes = sum(len(read_file(path)[0]["labels"]) for path in files)
     steps = names_recipe.epochs * (boxes // names_recipe.batch + len(files))
     learning = [value for name, value in head.named_parameters() if not name.startswith("objects")]
-    optimizer = torch.optim.AdamW(learning, names_recipe.rate, weight_decay=names_recipe.decay)
+    optimizer = torch.optim.AdamW(learning, names_recipe.rate, weight_decay=names_recipe.decay, fused=True)
     schedule = torch.optim.lr_scheduler.OneCycleLR(optimizer, names_recipe.rate, steps, pct_start=0.1)
     least = names_recipe.mean
     mean = AveragedModel(head, avg_fn=lambda old, new, count: old + (new - old) * max(least, 4 / (4 + count)))
@@ -176,7 +191,7 @@ def _fit_names(
         torch.manual_seed(recipe.seed + 1000 * number + epoch)
         for batch in batches(files, allowed, nothing, names_recipe.batch, random):
             with torch.autocast("cpu", torch.bfloat16):
-                named, box = names_loss(head, batch, names_recipe)
+                named, box = names_loss(head, batch, names_recipe, kinds)
             optimizer.zero_grad()
             torch.autograd.backward(named + box)
             optimizer.step()
@@ -212,6 +227,50 @@ def _resume(
     return int(state["epoch"])
 
 
+def calibrate(recipe: GrounderRecipe, branch: OpenBranch, concepts: Sequence[str]) -> OpenBranch:
+    """Fit the biases of the concepts and the shift of all; return the branch with them."""
+    state = branch.to_tensors()
+    names = [*(f"scenes-{n:04d}" for n in range(recipe.files_calibration)), "photographs"]
+    # What another branch said is of no use.
+    folder = recipe.folder / f"calibration-{checksum(state)[:12]}"
+    paths = [folder / f"{name}.safetensors" for name in names]
+    missing = [(number, path) for number, path in enumerate(paths) if not path.exists()]
+    if missing:
+        with ProcessPoolExecutor(recipe.processes, get_context("spawn")) as pool:
+            jobs = [
+                pool.submit(_answer_file, recipe, state, concepts, number, path) for number, path in missing
+            ]
+            for job in jobs:
+                job.result()
+    *scenes, photographs = [Answers(**read_file(path)[0]) for path in paths]
+    shift, bias = fit_biases(Answers.join(scenes), photographs, recipe.prior)
+    _log(recipe.folder, {"step": "calibration", "shift": shift, "spread": float(bias.std())})
+    first, known, per_concept = branch.scale
+    return replace(branch, scale=Scale(first + shift, known + shift, per_concept), bias=bias)
+
+
+def _answer_file(
+    recipe: GrounderRecipe, state: dict[str, Tensor], concepts: Sequence[str], number: int, path: Path
+) -> None:
+    """Write what the branch says of some scenes or, as the last file, of photographs."""
+    cv2.setNumThreads(1)
+    torch.set_num_threads(1)
+    bank, vocabulary, frozen = Bank.open(recipe.bank), Vocabulary.read(), Frozen()
+    branch = OpenBranch.from_tensors(state, NanoConfig())
+    known = Known({name: row for row, name in enumerate(concepts)}, allowed_concepts(vocabulary, concepts))
+    if number < recipe.files_calibration:
+        # Other scenes than those that names, or objects, were learnt on.
+        scene = scene_of(recipe, recipe.seed + 2)
+        renderer = Renderer(bank, vocabulary, TRAIN, scene, frozen)
+        answers = scene_answers(
+            renderer, branch, known, number * recipe.scenes_per_file, recipe.scenes_per_file
+        )
+    else:
+        answers = photograph_answers(frozen, branch, known, bank.calibration, recipe.crops, recipe.seed)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    _save(answers._asdict(), path)
+
+
 def render(
     recipe: GrounderRecipe, kind: str, files: int, head: OpenHead | None, split: str = TRAIN.name
 ) -> list[Path]:
@@ -235,7 +294,7 @@ def _render_file(
     torch.set_num_threads(1)
     bank, vocabulary = Bank.open(recipe.bank), Vocabulary.read()
     # Names are learnt on other scenes than objects.
-    scene = SceneConfig(seed=recipe.seed + (state is not None), restyle=recipe.restyle)
+    scene = scene_of(recipe, recipe.seed + (state is not None))
     renderer = Renderer(bank, vocabulary, SPLITS[split], scene, Frozen())
     start, count = number * recipe.scenes_per_file, recipe.scenes_per_file
     if state is None:
@@ -245,6 +304,11 @@ def _render_file(
     head = OpenHead(OpenConfig(), NanoConfig(), len(concepts))
     head.load_state_dict(state)
     write_names(renderer, head.eval(), concepts, start, count, path)
+
+
+def scene_of(recipe: GrounderRecipe, seed: int) -> SceneConfig:
+    """Return what the scenes of a training look like; nothing is asked about them."""
+    return SceneConfig(seed=seed, restyle=recipe.restyle, solid=recipe.solid, phrases=0, present=0)
 
 
 def _log(folder: Path, line: Mapping[str, float | str]) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -9,12 +10,14 @@ import pytest
 import torch
 from PIL import Image
 
+from groundstream.models.errors import ModelError
 from groundstream.models.nano.config import COCO_NAMES, NanoConfig
 from groundstream.models.nano.grounder import NanoGrounder
 from groundstream.models.nano.open_branch import OpenBranch, Scale
 from groundstream.models.nano.open_candidates import (
     LARGEST_DOUBT,
     Scene,
+    concept_chances,
     doubt,
     doubtful_rows,
     find_open,
@@ -108,7 +111,7 @@ def test_no_delta_moves_no_box() -> None:
 def branch(seed: int = 0) -> OpenBranch:
     torch.manual_seed(seed)
     head = OpenHead(OpenConfig(), CONFIG, 5).eval().requires_grad_(False)
-    return OpenBranch(head, OpenWords(ENTRIES, 5), torch.zeros(5, 80), Scale(1.0, 0.0, 0.0))
+    return OpenBranch(head, OpenWords(ENTRIES, 5), torch.zeros(5, 80), Scale(1.0, 0.0, 0.0), torch.zeros(5))
 
 
 def scene(canvas: tuple[int, int] = (64, 96), content: tuple[int, int] = (60, 90)) -> Scene:
@@ -136,6 +139,7 @@ def test_a_stored_branch_is_the_branch() -> None:
     before = branch()
     after = OpenBranch.from_tensors(before.to_tensors(), CONFIG)
     assert after.scale == before.scale
+    assert torch.equal(after.bias, before.bias)
     assert after.words.lookup("guitar").tolist() == before.words.lookup("guitar").tolist()
     for name, value in before.head.state_dict().items():
         assert torch.equal(after.head.state_dict()[name], value.half().float())
@@ -145,7 +149,7 @@ def test_what_else_a_class_may_look_like_is_fine() -> None:
     torch.manual_seed(0)
     alike = torch.zeros(5, 80)
     alike[[0, 4], 16] = 1
-    dogs = OpenBranch(branch().head, OpenWords(ENTRIES, 5), alike, Scale(0.0, 0.0, 0.0))
+    dogs = OpenBranch(branch().head, OpenWords(ENTRIES, 5), alike, Scale(0.0, 0.0, 0.0), torch.zeros(5))
     classes = torch.zeros(80, dtype=torch.bool)
     assert dogs.gates("dog", classes).tolist() == [0, 0, 0, 0, 1]
     classes[16] = True
@@ -165,6 +169,29 @@ def test_only_what_is_asked_and_known_is_scored(grounder: NanoGrounder) -> None:
     found = find_open(opened, grounder._network.head, proposals, named, meanings)
     assert (found.scores[:, 0] > 0).all()
     assert not found.scores[:, 1].any()
+
+
+def test_a_bias_is_its_concepts_and_that_of_a_kind_is_their_mean(grounder: NanoGrounder) -> None:
+    meanings = Meanings(torch.tensor([[1.0, 0, 0, 0, 0], [1, 1, 0, 0, 0]]), torch.tensor([False, False]))
+    plain, frozen = branch(), grounder._network.head
+    shy = replace(plain, bias=torch.tensor([-2.0, 0, 0, 0, 0]))
+    view = scene()
+    proposals = plain.head.propose(view.regions, view.widths(CONFIG.strides_px), view.content_px)
+    named = plain.head(view.maps, proposals.boxes, view.canvas_px)
+    chances = concept_chances(plain, frozen, proposals, named, torch.arange(5))
+    before, after = (
+        find_open(each, frozen, proposals, named, meanings).scores.logit() for each in (plain, shy)
+    )
+    torch.testing.assert_close(after[:, 0], before[:, 0] - 2, atol=1e-3, rtol=0)
+    share = chances[:, 0] / chances[:, :2].sum(1)
+    torch.testing.assert_close(after[:, 1], before[:, 1] - 2 * share, atol=1e-3, rtol=0)
+    assert len(named.boxes) == len(chances) == len(after)
+
+
+def test_a_branch_without_a_bias_for_each_concept_is_refused() -> None:
+    tensors = branch().to_tensors()
+    with pytest.raises(ModelError, match="a bias for each of 5 concepts"):
+        OpenBranch.from_tensors(tensors | {"open.bias": torch.zeros(4)}, CONFIG)
 
 
 def test_doubt_lowers_a_little_and_only_where_something_else_is_seen() -> None:

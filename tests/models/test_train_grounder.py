@@ -21,6 +21,8 @@ from groundstream.models.training.grounder_names import (
     NamesRecipe,
     allowed_concepts,
     first_reduction,
+    kinds_loss,
+    kinds_of,
     names_loss,
     reduce_described,
 )
@@ -33,6 +35,7 @@ from groundstream.models.training.train_grounder import GrounderRecipe, train
 
 SIDE = 64
 STRIDES = NanoConfig().strides_px
+NO_KINDS = torch.zeros(0, 4)
 
 
 def head(concepts: int = 3) -> OpenHead:
@@ -109,12 +112,25 @@ def test_a_photograph_may_hold_what_it_is_said_to_hold() -> None:
     learner = head().eval()
     learner.concepts.bias.data = torch.tensor([0.0, 9, 0, 0])
     quiet = NamesRecipe(smoothing=0, dropout=0, hidden_points=0)
-    strict, _ = names_loss(learner, batch_of(3, []), quiet)
-    allowed, _ = names_loss(learner, batch_of(3, [1]), quiet)
-    named, _ = names_loss(learner, batch_of(1, []), quiet)
+    strict, _ = names_loss(learner, batch_of(3, []), quiet, NO_KINDS)
+    allowed, _ = names_loss(learner, batch_of(3, [1]), quiet, NO_KINDS)
+    named, _ = names_loss(learner, batch_of(1, []), quiet, NO_KINDS)
     assert strict > 5
     assert allowed < 1
     assert named < 1
+
+
+def test_a_dog_that_is_called_a_fox_is_a_lesser_fault_than_a_cup() -> None:
+    vocabulary = Vocabulary(
+        [Concept("animal"), Concept("dog", (), ("animal",)), Concept("fox", (), ("animal",)), Concept("cup")]
+    )
+    kinds = kinds_of(vocabulary, ["cup", "dog", "fox"])
+    assert kinds.tolist() == [[0, 1, 1, 0]]
+    dog = torch.tensor([1])
+    fox = kinds_loss(torch.tensor([[0.0, 0, 9, 0]]), dog, kinds)
+    cup = kinds_loss(torch.tensor([[9.0, 0, 0, 0]]), dog, kinds)
+    assert fox < 0.01 < 1 < cup
+    assert kinds_loss(torch.zeros(1, 4), torch.tensor([0]), kinds) == 0  # a cup has no kind here
 
 
 def test_allowed_concepts_are_all_that_a_word_may_mean() -> None:
@@ -187,9 +203,11 @@ def recipe_file(tmp_path: Path, wordnet: Path) -> Path:
                 writer.add_sprite(sprite.rgba, "drawn", sprite.key, names[sprite.concept])
         for photograph in drawn_bank().photographs:
             writer.add_photograph(photograph.rgb, photograph.key, photograph.unseen, ())
+            writer.add_calibration(photograph.rgb, photograph.key, ("ball",))
     given = {"bank": "bank", "wordnet": wordnet.name, "folder": "work", "files_objects": 2}
     given |= {"files_names": 2, "scenes_per_file": 8, "processes": 1, "objects_epochs": 2}
-    given |= {"rounds": [{"epochs": 2, "batch": 16}, {"epochs": 1, "batch": 16}], "scale": [1, 2, 0.5]}
+    given |= {"rounds": [{"epochs": 2, "batch": 16, "kinds": 0.5}, {"epochs": 1, "batch": 16}]}
+    given |= {"scale": [1, 2, 0.5], "files_calibration": 2, "crops": 2, "solid": 0.5}
     path = tmp_path / "recipe.json"
     path.write_text(json.dumps(given))
     return path
@@ -202,15 +220,18 @@ def test_a_whole_training_goes_on_where_it_stopped(recipe_file: Path) -> None:
     shutil.copy(SHIPPED, weights)
     train(recipe, weights)
     log = [json.loads(line) for line in (recipe.folder / "log.jsonl").read_text().splitlines()]
-    assert [(line["step"], line["epoch"]) for line in log] == [
+    assert [(line["step"], line.get("epoch", -1)) for line in log] == [
         *(("objects", 0), ("objects", 1)),
         *(("names", 0), ("names", 1), ("names", 0)),
+        *(("calibration", -1), ("all", -1)),
     ]
     assert (recipe.folder / "curves.svg").exists()
     before = read_tensors(weights)
     branch = OpenBranch.from_tensors(before, NanoConfig())
     assert branch.words.concepts == 4
-    assert branch.scale == (1, 2, 0.5)
+    shift = next(line["shift"] for line in log if line["step"] == "calibration")
+    assert branch.scale == pytest.approx((1 + shift, 2 + shift, 0.5), abs=1e-5)
+    assert branch.bias.std() > 0
     shipped = read_tensors(SHIPPED)
     for name in shipped.keys() - {key for key in shipped if key.startswith(PREFIX)}:
         assert torch.equal(before[name], shipped[name])
