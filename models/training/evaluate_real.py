@@ -117,7 +117,7 @@ def frames(video: Path, every: int) -> Iterator[tuple[str, Rgb]]:
     with av.open(str(video)) as container:
         for number, frame in enumerate(container.decode(video=0)):
             if number % every == 0:
-                yield f"{video.name}:{number}", frame.to_ndarray(format="rgb24")
+                yield f"{video.name}:{number}", np.asarray(frame.to_ndarray(format="rgb24"), np.uint8)
 
 
 def placed(grounder: Grounder, pixels: Rgb) -> Picture:
