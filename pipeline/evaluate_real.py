@@ -1,6 +1,6 @@
 """What glip-nano does on real pictures: agreement with its own closed-set network, and false alarms.
 
-    python -m groundstream.models.training.evaluate_real FOLDER VIDEO
+    python -m groundstream.pipeline.evaluate_real FOLDER VIDEO
 
 FOLDER is that of `fetch_assets`; VIDEO a street scene, `vtest.avi` of opencv-doc or a copy of it. The
 pictures are those of `real_pictures.tsv` (opencv-doc, scikit-image, Lomiri wallpapers); scores are calibrated

@@ -11,7 +11,9 @@ from PIL import Image
 from groundstream.models.nano.config import COCO_NAMES
 from groundstream.models.nano.grounder import NanoGrounder
 from groundstream.models.nano.store import SHIPPED
-from groundstream.models.training.evaluate_real import (
+from groundstream.models.training.fetch_assets import rows
+from groundstream.models.training.scene_vocabulary import Concept, Vocabulary
+from groundstream.pipeline.evaluate_real import (
     AT_ONCE,
     ClosedSet,
     Pool,
@@ -26,8 +28,6 @@ from groundstream.models.training.evaluate_real import (
     stills,
     synonyms,
 )
-from groundstream.models.training.fetch_assets import rows
-from groundstream.models.training.scene_vocabulary import Concept, Vocabulary
 
 STREET = Path(__file__).parent.parent / "data" / "nano" / "street.png"
 
