@@ -2,8 +2,8 @@
 
 Stage A compares features and works for every grounder and on any footage. Stage B goes through the frozen
 head of glip-nano: scores of the class names and box distances, and region features, so that words which were
-never asked stay where they were. Both count cells that an object has just left, so that no ghosts stay; stage B
-also those to which one has just come, so that nothing is found late.
+never asked stay where they were. Both count cells that an object has just left, so that no ghosts stay;
+stage B also those to which one has just come, so that nothing is found late.
 """
 
 from __future__ import annotations
