@@ -37,18 +37,20 @@ const tell = async (seen) => {
   number += 1;
   if (number < moments.length) next();
 };
-const look = () => {
+const look = (tries) => {
   const canvas = document.createElement("canvas");
   [canvas.width, canvas.height] = [video.videoWidth, video.videoHeight];
   const context = canvas.getContext("2d");
   context.drawImage(video, 0, 0);
   const pixels = context.getImageData(0, 0, canvas.width, canvas.height).data;
-  tell({duration: video.duration, width: canvas.width, height: canvas.height,
-        time: video.currentTime, red: Array.from(pixels).filter((_, at) => at % 4 == 0)});
+  const red = Array.from(pixels).filter((_, at) => at % 4 == 0);
+  // A busy Chromium may say "seeked" before the picture can be drawn; what it draws then is black.
+  if (tries < 100 && red.every((value) => value == 0)) return setTimeout(look, 50, tries + 1);
+  tell({duration: video.duration, width: canvas.width, height: canvas.height, time: video.currentTime, red});
 };
 video.onerror = () => tell({error: video.error.message});
 video.onloadeddata = () => {
-  video.onseeked = look;
+  video.onseeked = () => look(0);
   video.currentTime = moments[number];
 };
 next();
