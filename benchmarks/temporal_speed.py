@@ -1,9 +1,9 @@
 """What a temporal adapter costs beside the frozen model: time per frame, and bytes of memory per stream.
 
-Frozen model, adapter and the whole detector with memory run by turns in one process, on one stream. Run:
-`python benchmarks/temporal_speed.py [float32|bfloat16] [glip-t] [--busy]`. `glip-t` takes GLIP-T (random
-weights, 480x640) in the place of glip-nano; `--busy` takes one thread and counts processor time instead of
-wall time, so that ratios hold while others use the machine.
+Frozen model, adapter and the whole detector with memory run by turns in one process, on one stream and on
+eight whose frames come together. Run: `python benchmarks/temporal_speed.py [float32|bfloat16] [glip-t]
+[--busy]`. `glip-t` takes GLIP-T (random weights, 480x640) in the place of glip-nano; `--busy` takes one
+thread and counts processor time instead of wall time, so that ratios hold while others use the machine.
 """
 
 from __future__ import annotations
@@ -12,7 +12,7 @@ import statistics
 import sys
 import time
 from collections.abc import Callable, Sequence
-from itertools import count
+from itertools import count, product
 from typing import Any
 
 import torch
@@ -31,6 +31,7 @@ from groundstream.operators.temporal_detector import TemporalDetector
 
 SIZES = {"glip-nano": ((256, 416), (416, 416)), "glip-t": ((480, 640),)}
 ROUNDS = {"glip-nano": 60, "glip-t": 5}
+STREAMS = {"glip-nano": (1, 8), "glip-t": (1,)}
 #: sizes of a CTA beside those that it has by default, which are those of the one that ships.
 FORMS: dict[str, dict[str, Any]] = {
     "cta, as it ships": {},
@@ -42,7 +43,8 @@ FORMS: dict[str, dict[str, Any]] = {
 def stepper(adapter: TemporalAdapter, grounder: Grounder, levels: Sequence[Tensor]) -> Callable[[], object]:
     """Return one step of an adapter that has a memory."""
     adapter.prepare(grounder.device, grounder.dtype)
-    dt_s, yes = torch.tensor([0.04]), torch.tensor([True])
+    count = len(levels[0])
+    dt_s, yes = torch.full((count,), 0.04), torch.ones(count, dtype=torch.bool)
     _, memory = adapter.step(levels, adapter.empty(levels), dt_s, yes, yes)
 
     @torch.inference_mode()
@@ -55,23 +57,30 @@ def stepper(adapter: TemporalAdapter, grounder: Grounder, levels: Sequence[Tenso
 def detector(
     grounder: Grounder, adapter: TemporalAdapter, pixels: Tensor, content: Tensor
 ) -> Callable[[], object]:
-    """Return one frame through backbone, scene cuts, memory, adapter and grounding."""
+    """Return one frame of each stream through backbone, scene cuts, memory, adapter and grounding."""
     whole = TemporalDetector(grounder, adapter.prepare(grounder.device, grounder.dtype), MemoryPool(2**30))
-    text, number = [grounder.encode_text([Prompt.of(["person", "car"])])], count()
-    return lambda: whole.detect(pixels, content, text, [Moment("stream", 1, next(number) / 25)])
+    names, number = [f"stream {row}" for row in range(len(pixels))], count()
+    text = [grounder.encode_text([Prompt.of(["person", "car"])])] * len(names)
+
+    def step() -> object:
+        time_s = next(number) / 25
+        return whole.detect(pixels, content, text, [Moment(name, 1, time_s) for name in names])
+
+    return step
 
 
-def compare(model: str, dtype: str, size: tuple[int, int]) -> None:
-    """Print medians by turns, shares of the frozen model's time, and bytes per stream."""
+def compare(model: str, dtype: str, size: tuple[int, int], streams: int) -> None:
+    """Print medians by turns per frame, shares of the frozen model's time, and bytes per stream."""
     grounder: Grounder
     if model == "glip-t":
         (grounder,) = random_glip(model, getattr(torch, dtype))
     else:
         grounder = load_grounder(model, device="cpu", dtype=dtype)
     pixels = torch.randint(
-        0, 256, (1, *size, 3), dtype=torch.uint8, generator=torch.Generator().manual_seed(0)
+        0, 256, (streams, *size, 3), dtype=torch.uint8, generator=torch.Generator().manual_seed(0)
     )
-    content, text = torch.tensor([size]), [grounder.encode_text([Prompt.of(["person", "car"])])]
+    content = torch.tensor([size] * streams)
+    text = [grounder.encode_text([Prompt.of(["person", "car"])])] * streams
     used = grounder.encode_image(pixels, content).levels[: grounder.features.levels]
     levels = [level.clone() for level in used]
     made: dict[str, TemporalAdapter] = {"ema": FeatureEMA()}
@@ -81,13 +90,14 @@ def compare(model: str, dtype: str, size: tuple[int, int]) -> None:
     with torch.inference_mode():
         sides |= {name: stepper(adapter, grounder, levels) for name, adapter in made.items()}
     sides["whole detector with cta"] = detector(grounder, CTA(CTAConfig(channels)), pixels, content)
-    taken = by_turns(sides, ROUNDS[model])
+    rounds = max(5, ROUNDS[model] // streams)
+    taken = {side: seconds / streams for side, seconds in by_turns(sides, rounds).items()}
     base = taken["frozen model"]
     for side, seconds in taken.items():
-        held = made[side].empty(levels).nbytes / 2**20 if side in made else 0.0
+        held = made[side].empty(levels).nbytes / streams / 2**20 if side in made else 0.0
         share = (seconds - base * side.startswith("whole")) / base
         print(
-            f"{model:10s}{dtype:9s}{size[0]}x{size[1]} {side:32s}"
+            f"{model:10s}{dtype:9s}{size[0]}x{size[1]} {streams} streams  {side:32s}"
             f"{seconds * 1e3:8.3f} ms {share:7.1%} {held:7.2f} MiB",
             flush=True,
         )
@@ -113,8 +123,8 @@ def main(asked: list[str]) -> None:
     model = "glip-t" if "glip-t" in asked else "glip-nano"
     for dtype in ("bfloat16", "float32"):
         if dtype in asked or not {"bfloat16", "float32"} & set(asked):
-            for size in SIZES[model]:
-                compare(model, dtype, size)
+            for size, streams in product(SIZES[model], STREAMS[model]):
+                compare(model, dtype, size, streams)
 
 
 if __name__ == "__main__":

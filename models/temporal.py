@@ -100,6 +100,17 @@ class CTA(TemporalAdapter):
             parameter.data = parameter.data.to(dtype)
         return self
 
+    def measured_in(self, units: Sequence[Tensor]) -> Self:
+        """Make of weights for features that are divided by `units` those for the features themselves.
+
+        Args:
+            units: (C_l,) per level, above 0.
+        """
+        for down, up, unit in zip(self.down, self.up, units, strict=True):
+            down.data /= unit[:, None]
+            up.data *= unit
+        return self
+
     @property
     def half_lives_s(self) -> Tensor:
         """(G,) half-lives in seconds, as learned so far."""

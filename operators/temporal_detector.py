@@ -265,7 +265,7 @@ def _take(level: Tensor, rows: Sequence[int]) -> Tensor:
 
 
 def _gathered(levels: Sequence[Tensor], waves: Sequence[tuple[list[int], list[Tensor]]]) -> list[Tensor]:
-    """Return `levels` with the rows that each wave has changed."""
+    """Return `levels` with the rows that each wave has changed, in the layout that they had."""
     if len(waves) == 1 and len(waves[0][0]) == len(levels[0]):
         return waves[0][1]
     out = []
@@ -274,5 +274,7 @@ def _gathered(levels: Sequence[Tensor], waves: Sequence[tuple[list[int], list[Te
         for rows, changed in waves:
             for row, part in zip(rows, torch.split(changed[number], 1), strict=True):
                 parts[row] = part
-        out.append(torch.cat(parts))
+        joined = torch.cat(parts)
+        channels_last = level.is_contiguous(memory_format=torch.channels_last)
+        out.append(joined.contiguous(memory_format=torch.channels_last) if channels_last else joined)
     return out

@@ -13,6 +13,7 @@ import numpy as np
 import torch
 from rich.console import Console
 from rich.progress import Progress
+from torch import Tensor
 
 from groundstream.models.base import Grounder
 from groundstream.models.errors import GroundstreamError
@@ -22,8 +23,16 @@ from groundstream.models.temporal_file import SHIPPED, load_adapter, save_adapte
 from groundstream.models.training.temporal_batches import Batches
 from groundstream.models.training.temporal_clips import Clip, cut, read_video
 from groundstream.models.training.temporal_measure import Variant
-from groundstream.models.training.temporal_render import render
-from groundstream.models.training.train_adapter import AdapterRecipe, Objective, Trainer, stage_a, stage_b
+from groundstream.models.training.temporal_render import Look, adapted_levels, render
+from groundstream.models.training.train_adapter import (
+    AdapterRecipe,
+    Objective,
+    Trainer,
+    nano_levels,
+    stage_a,
+    stage_b,
+    units_of,
+)
 from groundstream.models.types import Prompt
 from groundstream.operators.errors import ConfigError, OutputError, Reason, SourceError
 from groundstream.pipeline.command_temporal import measure, one_thread, table_of
@@ -68,7 +77,7 @@ def adapt_command(options: AdaptOptions, console: Console) -> Outcome:
     """Train an adapter on footage; save it if it beats the frozen model on the part that was kept back.
 
     Raises:
-        OutputError: the file exists, or cannot be written.
+        OutputError: the file exists, or cannot be written, or there is no room for the features.
         SourceError: a video cannot be read, or all of them together are too short.
         ModelError: the model cannot be had, or has no features for an adapter.
         NoGain: the adapter is no better than the frozen model; nothing is saved.
@@ -146,22 +155,35 @@ def _train(grounder: Grounder, clips: Sequence[Clip], options: AdaptOptions, con
     with tempfile.TemporaryDirectory(prefix="groundstream-adapt-") as name, Progress(console=console) as bar:
         task = bar.add_task("features", total=len(clips))
         shown = (bar.update(task, advance=1) or clip for clip in clips)  # type: ignore[func-returns-value]
-        file = render(Path(name) / "footage", shown, grounder, recipe.versions, recipe.seed)
+        try:
+            file = render(Path(name) / "footage", shown, _look(grounder), recipe.versions, recipe.seed)
+        except OSError as error:
+            raise OutputError(
+                f"cannot keep the features of the footage in {tempfile.gettempdir()}: {error.strerror}; they "
+                "take up to 5 GB: make room, or set TMPDIR to another folder"
+            ) from None
         rng = np.random.default_rng(recipe.seed)
         batches = Batches([file], [1.0], recipe.clips, recipe.window, recipe.lost, rng)
-        adapter, objective = _start(grounder, recipe, [shape[0] for shape in file.shapes])
-        trainer = Trainer(adapter, objective, recipe, Path(name) / "training")
+        units = units_of(file, grounder.features.levels)
+        adapter, objective = _start(grounder, recipe, units)
+        trainer = Trainer(adapter, objective, recipe, Path(name) / "training", units)
         task = bar.add_task("training", total=recipe.steps)
         return trainer.run(batches.draw, lambda step, loss: bar.update(task, completed=step))
 
 
-def _start(grounder: Grounder, recipe: AdapterRecipe, channels: Sequence[int]) -> tuple[CTA, Objective]:
+def _look(grounder: Grounder) -> Look:
+    return nano_levels(grounder) if grounder.info.family == "nano" else adapted_levels(grounder)
+
+
+def _start(grounder: Grounder, recipe: AdapterRecipe, units: Sequence[Tensor]) -> tuple[CTA, Objective]:
     """Return what training starts from: the adapter that ships, where there is one for the model."""
+    fresh = recipe.build([len(unit) for unit in units])
     if grounder.info.family != "nano":
-        return recipe.build(channels), stage_a
+        return fresh, stage_a
     shipped = load_adapter("cta", grounder) if SHIPPED["nano"].is_file() else None
-    adapter = shipped.float().requires_grad_(True) if isinstance(shipped, CTA) else recipe.build(channels)
-    return adapter, stage_b(with_features=False)
+    if isinstance(shipped, CTA):
+        fresh = shipped.float().requires_grad_(True).measured_in([1 / unit for unit in units])
+    return fresh, stage_b(with_features=False)
 
 
 def _judge(bench: Benchmark, kept: Sequence[Sequence[Clip]], adapter: CTA, console: Console) -> Outcome:

@@ -13,7 +13,7 @@ from groundstream.models.device import choose_device, choose_dtype
 from groundstream.models.errors import ModelError
 from groundstream.models.nano.attributes import ColourNamer, attribute_factors, shrink_picture
 from groundstream.models.nano.config import NanoConfig
-from groundstream.models.nano.network import NanoNetwork
+from groundstream.models.nano.network import NanoNetwork, join_levels, split_levels
 from groundstream.models.nano.open_branch import OpenBranch
 from groundstream.models.nano.open_candidates import Scene, join_candidates, look_again
 from groundstream.models.nano.packed import pack
@@ -51,9 +51,10 @@ TEXT_RULES = "2"
 class NanoGrounder(Grounder):
     """The small grounder that ships with the package.
 
-    `ImageFeatures` has eight levels: the three of the neck (128 channels, strides 8, 16, 32), the four
-    reduced maps of the open branch (strides 4, 8, 16, 32) and, last, the picture itself (3 channels of RGB in
-    0..1, stride 4), which colour phrases are judged on.
+    `ImageFeatures` has five levels. In the first three (strides 8, 16, 32) the 128 channels of the neck come
+    first, then those of the open branch's reduced map of the same stride, so that one memory serves both. The
+    last two are the branch's reduced map at stride 4 and the picture itself (3 channels of RGB in 0..1,
+    stride 4), which colour phrases are judged on.
     """
 
     def __init__(
@@ -69,7 +70,8 @@ class NanoGrounder(Grounder):
         size_px: int,
     ) -> None:
         self.device, self.dtype = device, dtype
-        self.features = FeatureInfo.of("nano", checksum(network.backbone.state_dict()), levels=3)
+        made_by = checksum(network.backbone.state_dict()), checksum(branch.head.reduce.state_dict())
+        self.features = FeatureInfo.of("nano", *made_by, levels=len(config.strides_px))
         text_hash = hashlib.sha256(f"nano {revision} {TEXT_RULES}".encode()).hexdigest()[:16]
         self.info = ModelInfo("glip-nano", "nano", revision, text_hash, "phrase")
         self.preset = Preset(score=0.4, floor=0.2, cpu_batch=4)
@@ -161,22 +163,24 @@ class NanoGrounder(Grounder):
         x = normalize(pixels, content_px, self._pixels, self.device, self.dtype)
         small = shrink_picture(pixels.to(self.device).contiguous(), PICTURE_STRIDE)
         stages = self._network.backbone.stage_maps(x)
-        levels = (*self._network.backbone.neck(stages), *self._open.head.reduce_maps(stages), small)
-        return ImageFeatures(levels, content_px, canvas)
+        fine, *reduced = self._open.head.reduce_maps(stages)
+        levels = join_levels(self._network.backbone.neck(stages), reduced)
+        return ImageFeatures((*levels, fine, small), content_px, canvas)
 
     @torch.inference_mode()
     def ground(
         self, features: ImageFeatures, texts: Sequence[TextFeatures], floor: float
     ) -> list[RawDetections]:
         """Match the region features of each picture with its own classifier rows."""
-        count = len(self._network.head.strides_px)
-        levels, maps, pictures = features.levels[:count], features.levels[count:-1], features.levels[-1]
+        *levels, fine, pictures = features.levels
+        necks, reduced = split_levels(levels)
+        maps = (fine, *reduced)
         if len(texts) != len(pictures):
             raise ValueError(f"expected {len(pictures)} texts, one per picture, but got {len(texts)}")
         if not any(len(text.tokens) for text in texts):
             return [RawDetections.empty(len(text.phrases)) for text in texts]
         canvas = features.canvas_px
-        regions = self._network.head.region_features(tuple(level.to(self.dtype) for level in levels))
+        regions = self._network.head.region_features(tuple(neck.to(self.dtype) for neck in necks))
         return [
             self._ground_one(
                 Scene(

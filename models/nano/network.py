@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
+import torch
 from torch import Tensor, nn
 
 from groundstream.models.nano.backbone import NanoBackbone
@@ -30,3 +33,14 @@ class NanoNetwork(nn.Module):
                 features, self.head.names, self.head.names_bias, self.head.distances, strict=True
             )
         ]
+
+
+def join_levels(necks: Sequence[Tensor], reduced: Sequence[Tensor]) -> tuple[Tensor, ...]:
+    """Put each level's neck and reduced map, (B, C, H_l, W_l), into one map, channels of the neck first."""
+    return tuple(torch.cat(pair, 1) for pair in zip(necks, reduced, strict=True))
+
+
+def split_levels(levels: Sequence[Tensor]) -> tuple[list[Tensor], list[Tensor]]:
+    """Return the necks and the reduced maps of joined levels."""
+    necks = [level[:, : NanoConfig.neck_channels] for level in levels]
+    return necks, [level[:, NanoConfig.neck_channels :] for level in levels]

@@ -17,9 +17,9 @@ Rng = np.random.Generator
 class Batch(NamedTuple):
     """B clips of T frames.
 
-    `spoiled` and `clean` hold one (B, T, C_l, H_l, W_l) float32 tensor per level; `times_s` is (B, T)
-    float32; `keep` is (B, T) bool, False where the memory is lost: at the first frame, and at random ones,
-    as at a scene cut.
+    `spoiled` and `clean` hold one (B, T, C_l, H_l, W_l) float32 tensor per map of the file; `times_s` is
+    (B, T) float32; `keep` is (B, T) bool, False where the memory is lost: at the first frame, and at random
+    ones, as at a scene cut.
     """
 
     spoiled: list[Tensor]
@@ -64,20 +64,20 @@ class Batches:
         spoiled = file.read([entry.start + at for entry, at in _frames(pairs, length)])
         clean = file.read([entry.clean[at] for entry, at in _frames(pairs, length)])
         shape = (self._clips, length)
-        windows = self._choose(clean, length)
+        coarsest = min(clean, key=lambda level: level.shape[2])
+        windows = self._choose(clean, coarsest, length)
         keep = torch.from_numpy(self._rng.random(shape) >= self._lost)
         keep[:, 0] = False
         times_s = [[entry.times_s[at] for at in range(start, start + length)] for entry, start in pairs]
         return Batch(
-            [_cut(level.view(*shape, *level.shape[1:]), windows, clean[-1]).float() for level in spoiled],
-            [_cut(level.view(*shape, *level.shape[1:]), windows, clean[-1]).float() for level in clean],
+            [_cut(level.view(*shape, *level.shape[1:]), windows, coarsest).float() for level in spoiled],
+            [_cut(level.view(*shape, *level.shape[1:]), windows, coarsest).float() for level in clean],
             torch.tensor(times_s, dtype=torch.float32),
             keep,
         )
 
-    def _choose(self, clean: list[Tensor], length: int) -> list[tuple[int, int, int, int]]:
+    def _choose(self, clean: list[Tensor], coarsest: Tensor, length: int) -> list[tuple[int, int, int, int]]:
         """Return top, left, height and width of each clip's window, in cells of the coarsest level."""
-        coarsest = clean[-1]
         height, width = (int(side) for side in coarsest.shape[2:])
         whole = any(level.shape[2] % height or level.shape[3] % width for level in clean)
         if whole or not self._window:

@@ -2,24 +2,34 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 
 import numpy as np
+from numpy.typing import NDArray
+from torch import Tensor
 
 from groundstream.models.base import Grounder
 from groundstream.models.training.temporal_clips import Clip
 from groundstream.models.training.temporal_records import Entry, FeatureFile, frozen_features
 from groundstream.models.training.temporal_spoil import KINDS, spoil
 
+#: features of (T, H, W, 3) uint8 frames, (T, C_l, H_l, W_l) each.
+Look = Callable[[NDArray[np.uint8]], Sequence[Tensor]]
 
-def render(stem: Path, clips: Iterable[Clip], grounder: Grounder, versions: int, seed: int) -> FeatureFile:
+
+def adapted_levels(grounder: Grounder) -> Look:
+    """Return what gives the levels that an adapter of `grounder` works on."""
+    return lambda frames: frozen_features(grounder, frames).levels[: grounder.features.levels]
+
+
+def render(stem: Path, clips: Iterable[Clip], look: Look, versions: int, seed: int) -> FeatureFile:
     """Return the features of `clips` and of spoiled versions of each, from the file if it is there.
 
     Args:
         stem: where the file is, or will be.
         clips: of one picture size.
-        grounder: whose features; the levels that an adapter works on.
+        look: what gives the features of frames.
         versions: spoiled versions per clip, each of another kind that training may see.
         seed: decides kinds and corruptions.
     """
@@ -31,7 +41,7 @@ def render(stem: Path, clips: Iterable[Clip], grounder: Grounder, versions: int,
     kinds = sorted(kind for kind, about in KINDS.items() if about.training)
     file: FeatureFile | None = None
     for clip in clips:
-        levels = frozen_features(grounder, clip.frames).levels[: grounder.features.levels]
+        levels = look(clip.frames)
         if file is None:
             file = FeatureFile(
                 stem, [(level.shape[1], level.shape[2], level.shape[3]) for level in levels], []
@@ -45,7 +55,7 @@ def render(stem: Path, clips: Iterable[Clip], grounder: Grounder, versions: int,
         )
         for kind in rng.choice(kinds, versions, replace=False):
             spoiled = spoil(clip, str(kind), seed)
-            levels = frozen_features(grounder, spoiled.clip.frames).levels[: grounder.features.levels]
+            levels = look(spoiled.clip.frames)
             file.entries.append(
                 Entry(
                     f"{clip.name} {kind}",

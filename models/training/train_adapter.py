@@ -18,27 +18,26 @@ from typing import Any, Literal
 import cv2
 import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor
+from torch.nn import functional as F
 
-from groundstream.models.nano.config import COCO_NAMES
+from groundstream.models.base import Grounder
 from groundstream.models.nano.grounder import NanoGrounder
 from groundstream.models.temporal import CTA, CTAConfig
 from groundstream.models.temporal_file import load_adapter, save_adapter
 from groundstream.models.training.scene_bank import Bank
 from groundstream.models.training.temporal_batches import Batch, Batches
 from groundstream.models.training.temporal_clips import HELD_OUT, Clip, ClipGenerator, cut, read_video
-from groundstream.models.training.temporal_losses import (
-    Frames,
-    HeadObjective,
-    feature_loss,
-    frozen_head,
-)
-from groundstream.models.training.temporal_records import FeatureFile
-from groundstream.models.training.temporal_render import render
+from groundstream.models.training.temporal_losses import Frames, HeadObjective, feature_loss
+from groundstream.models.training.temporal_records import FeatureFile, frozen_features
+from groundstream.models.training.temporal_render import Look, render
 from groundstream.models.types import SizeRule
 
 #: steps between lines of the log, and between saved states.
 LOG_EVERY, SAVE_EVERY = 20, 200
+#: so many frames tell the spread of each channel; a channel that is always the same has this one.
+SPREAD_FRAMES, TINY = 64, 1e-4
 #: part of the innovation that an untrained adapter adds to the features.
 START = 0.3
 #: named losses of corrected frames, given the clean and the spoiled ones.
@@ -52,7 +51,7 @@ class AdapterRecipe:
     Attributes:
         width, half_lives_s, evidence_limit: the form of the adapter, as in `CTAConfig`.
         stage: A compares features alone, B goes through the frozen head of glip-nano.
-        scores, boxes, regions, features: weights of the losses.
+        scores, boxes, regions, things, names, features: weights of the losses.
         steps, clips: how many steps, of how many clips each.
         window: side of the trained window in cells of the coarsest level; 0 takes whole frames.
         lost: share of frames before which the memory is lost.
@@ -73,6 +72,8 @@ class AdapterRecipe:
     scores: float = 2.0
     boxes: float = 0.25
     regions: float = 0.5
+    things: float = 0.25
+    names: float = 1.0
     features: float = 0.0
     steps: int = 1600
     clips: int = 4
@@ -125,12 +126,21 @@ class Trainer:
         objective: named losses of spoiled frames that the adapter has seen, against clean ones.
         recipe: rates and weights.
         folder: holds `state.pt` and `log.csv`; a state that is there is taken up.
+        units: what features are divided by for the adapter, see `units_of`.
     """
 
-    def __init__(self, adapter: CTA, objective: Objective, recipe: AdapterRecipe, folder: Path) -> None:
-        self.adapter, self.step = adapter, 0
+    def __init__(
+        self,
+        adapter: CTA,
+        objective: Objective,
+        recipe: AdapterRecipe,
+        folder: Path,
+        units: Sequence[Tensor],
+    ) -> None:
+        self.adapter, self.step, self._units = adapter, 0, units
         self._objective, self._recipe, self._folder = objective, recipe, folder
-        self._weights = {"scores": recipe.scores, "boxes": recipe.boxes, "regions": recipe.regions}
+        names = ("scores", "boxes", "regions", "things", "names")
+        self._weights: dict[str, float] = {name: getattr(recipe, name) for name in names}
         self._weights["features"] = recipe.features or 1.0
         self._optimizer = torch.optim.AdamW(adapter.parameters(), lr=recipe.rate, weight_decay=1e-4)
         self._schedule = torch.optim.lr_scheduler.OneCycleLR(
@@ -141,7 +151,7 @@ class Trainer:
             self._resume()
 
     def run(self, draw: Callable[[], Batch], on_step: Callable[[int, float], None]) -> CTA:
-        """Train to the end; return the adapter with the averaged weights."""
+        """Train to the end; return the adapter with the averaged weights, for features as they are."""
         self._folder.mkdir(parents=True, exist_ok=True)
         while self.step < self._recipe.steps:
             losses = self._one(draw())
@@ -152,10 +162,10 @@ class Trainer:
                 self._save()
             on_step(self.step, sum(losses.values()))
         self.adapter.load_state_dict(self._mean)
-        return self.adapter.eval()
+        return self.adapter.measured_in(self._units).eval()
 
     def _one(self, batch: Batch) -> dict[str, float]:
-        student = Frames(correct(self.adapter, batch), batch.times_s.shape[1])
+        student = Frames(correct(self.adapter, batch, self._units), batch.times_s.shape[1])
         teacher = Frames([level.flatten(0, 1) for level in batch.clean], student.length)
         frozen = Frames([level.flatten(0, 1) for level in batch.spoiled], student.length)
         losses = self._objective(student, teacher, frozen)
@@ -197,18 +207,40 @@ class Trainer:
         self._schedule.load_state_dict(state["schedule"])
 
 
-def correct(adapter: CTA, batch: Batch) -> list[Tensor]:
-    """Step through a batch; return (B * T, C_l, H_l, W_l) corrected levels."""
+def correct(adapter: CTA, batch: Batch, units: Sequence[Tensor]) -> list[Tensor]:
+    """Step through a batch; return (B * T, C_l, H_l, W_l) levels, corrected where the adapter has weights.
+
+    Args:
+        adapter: sees each channel divided by its unit.
+        batch: spoiled clips.
+        units: (C_l,) per level that is corrected, see `units_of`.
+    """
     clips, length = batch.times_s.shape
-    memory = adapter.empty([level[:, 0] for level in batch.spoiled])
+    scales = [unit[:, None, None] for unit in units]
+    adapted = [level / scale for level, scale in zip(batch.spoiled, scales, strict=False)]
+    memory = adapter.empty([level[:, 0] for level in adapted])
     write = torch.ones(clips, dtype=torch.bool)
     steps = []
     for number in range(length):
         dt_s = batch.times_s[:, number] - batch.times_s[:, max(number - 1, 0)]
-        levels = [level[:, number] for level in batch.spoiled]
+        levels = [level[:, number] for level in adapted]
         shown, memory = adapter.step(levels, memory, dt_s, batch.keep[:, number], write)
         steps.append(shown)
-    return [torch.stack(parts, 1).flatten(0, 1) for parts in zip(*steps, strict=True)]
+    corrected = [
+        torch.stack(parts, 1) * scale for parts, scale in zip(zip(*steps, strict=True), scales, strict=True)
+    ]
+    return [level.flatten(0, 1) for level in (*corrected, *batch.spoiled[len(adapted) :])]
+
+
+def units_of(file: FeatureFile, levels: int | None) -> list[Tensor]:
+    """Return the spread (C_l,) of each channel of the first `levels` maps of a file, all for None.
+
+    An adapter is trained on features that are divided by it: channels of the neck, and those of the open
+    branch beside them, differ by a factor of nine, and one projection sees both.
+    """
+    rows = np.linspace(0, file.rows - 1, min(SPREAD_FRAMES, file.rows)).round().astype(int)
+    spreads = (level.float().std((0, 2, 3)) for level in file.read(rows.tolist())[:levels])
+    return [spread.clamp(min=TINY) for spread in spreads]
 
 
 def stage_a(student: Frames, teacher: Frames, frozen: Frames) -> dict[str, Tensor]:
@@ -217,16 +249,27 @@ def stage_a(student: Frames, teacher: Frames, frozen: Frames) -> dict[str, Tenso
 
 
 def stage_b(with_features: bool) -> Objective:
-    """The head's answers for the classes that are not held out."""
-    asked = [number for number, name in enumerate(COCO_NAMES) if name not in HELD_OUT]
-    objective = HeadObjective(frozen_head(), asked)
+    """What glip-nano says, for the classes that are not held out."""
+    objective = HeadObjective.of_shipped(HELD_OUT)
 
     def losses(student: Frames, teacher: Frames, frozen: Frames) -> dict[str, Tensor]:
-        scores, boxes, regions = objective(student, teacher, frozen)
         extra = {"features": feature_loss(student, teacher)} if with_features else {}
-        return {"scores": scores, "boxes": boxes, "regions": regions, **extra}
+        return objective(student, teacher, frozen) | extra
 
     return losses
+
+
+def nano_levels(grounder: Grounder) -> Look:
+    """Return what gives the maps that stage B compares: the levels, and the finest map at half its size.
+
+    The adapter leaves the finest map alone; boxes are named on it too, and half of it is enough for that.
+    """
+
+    def look(frames: NDArray[np.uint8]) -> list[Tensor]:
+        *levels, fine, _ = frozen_features(grounder, frames).levels
+        return [*levels, F.avg_pool2d(fine, 2)]
+
+    return look
 
 
 def real_clips(paths: Sequence[Path], rule: SizeRule, length: int, end_s: float) -> list[Clip]:
@@ -261,10 +304,12 @@ def main() -> None:
     rng = np.random.default_rng(recipe.seed)
     batches = Batches(files, shares, recipe.clips, recipe.window, recipe.lost, rng)
     objective = stage_b(bool(recipe.features)) if recipe.stage == "B" else stage_a
-    adapter = recipe.build([shape[0] for shape in files[0].shapes])
+    units = units_of(files[0], grounder.features.levels)
+    adapter = recipe.build([len(unit) for unit in units])
     if options.start:
         adapter.load_state_dict(load_adapter(str(options.start), grounder).float().state_dict())
-    trainer = Trainer(adapter, objective, recipe, options.work)
+        adapter.measured_in([1 / unit for unit in units])
+    trainer = Trainer(adapter, objective, recipe, options.work, units)
     print(asdict(recipe), sum(p.numel() for p in adapter.parameters()), "parameters", flush=True)
     trained = trainer.run(batches.draw, lambda step, loss: print(step, f"{loss:.4f}", flush=True))
     save_adapter(options.out, trained, grounder)
@@ -273,12 +318,13 @@ def main() -> None:
 def _features(
     grounder: NanoGrounder, options: argparse.Namespace, recipe: AdapterRecipe
 ) -> list[FeatureFile]:
+    look = nano_levels(grounder)
     generate = ClipGenerator(Bank.open(options.bank), "train", recipe.seed)
     generated = (generate(number) for number in range(recipe.scenes))
-    files = [render(options.work / "generated", generated, grounder, recipe.versions, recipe.seed)]
+    files = [render(options.work / "generated", generated, look, recipe.versions, recipe.seed)]
     if options.video:
         clips = real_clips(options.video, grounder.size_rule, recipe.real_frames, recipe.real_end_s)
-        files.append(render(options.work / "real", clips, grounder, recipe.versions, recipe.seed))
+        files.append(render(options.work / "real", clips, look, recipe.versions, recipe.seed))
     return files
 
 

@@ -31,7 +31,7 @@ class OtherGrounder(FakeGrounder):
 
 def example() -> CTA:
     torch.manual_seed(0)
-    adapter = trained(cta((128, 128, 128), width=32))
+    adapter = trained(cta((192, 224, 256), width=32))
     assert isinstance(adapter, CTA)
     return adapter
 
@@ -117,7 +117,7 @@ def test_a_changed_label_is_damage_too(grounder: Grounder, saved: Path) -> None:
 
 
 def test_another_version_is_said_to_be_one(grounder: Grounder, tmp_path: Path) -> None:
-    adapter = cta((128, 128, 128))
+    adapter = cta((192, 224, 256))
     path = tmp_path / "newer.safetensors"
     adapter.extra = torch.nn.Parameter(torch.zeros(1))
     save_adapter(path, adapter, grounder)

@@ -52,7 +52,7 @@ def another_scene(light: int = 230) -> Tensor:
 
 def adapter() -> CTA:
     torch.manual_seed(0)
-    made = CTA(CTAConfig((128,) * 3, 8))
+    made = CTA(CTAConfig((192, 224, 256), 8))
     for parameter in made.parameters():
         parameter.data += 0.2 * torch.randn(parameter.shape)
     return made.prepare(torch.device("cpu"), torch.float32)
@@ -110,7 +110,7 @@ def test_a_stream_begins_as_the_frozen_model_and_then_remembers(bench: Bench) ->
 
 
 def test_untrained_it_is_the_frozen_model(grounder: Grounder) -> None:
-    bench = Bench(grounder, CTA(CTAConfig((128,) * 3, 8)).prepare(torch.device("cpu"), torch.float32))
+    bench = Bench(grounder, CTA(CTAConfig((192, 224, 256), 8)).prepare(torch.device("cpu"), torch.float32))
     for number in range(4):
         picture = scene(1, noise=number)
         assert equal(bench.one(picture, number / 10), bench.frozen(picture))

@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import json
+import subprocess
+import tempfile
+from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
@@ -50,6 +53,29 @@ def test_an_adapter_that_gains_is_saved_and_loads(tmp_path: Path, capsys: pytest
     assert "AP50 on spoiled frames" in done.stdout
     adapter = load_adapter(str(out), load_grounder("glip-nano", device="cpu"))
     assert adapter.name.startswith("cta-")
+
+
+@pytest.fixture
+def small_disk(tmp_path: Path) -> Iterator[Path]:
+    """A disk of 8 MB."""
+    place = tmp_path / "disk"
+    place.mkdir()
+    command = ["mount", "-t", "tmpfs", "-o", "size=8m", "tmpfs", str(place)]
+    mounted = subprocess.run(command, capture_output=True, text=True)
+    if mounted.returncode:
+        pytest.skip(f"a small disk cannot be mounted: {mounted.stderr.strip()}")
+    yield place
+    subprocess.run(["umount", "-l", str(place)], check=True)
+
+
+def test_a_full_disk_is_said_to_be_one(
+    tmp_path: Path, small_disk: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(tempfile, "tempdir", str(small_disk))
+    done = call(capsys, "adapt", DEMO, "--out", tmp_path / "adapter.safetensors", "--steps", "1")
+    assert done.returncode == 5, done.stderr
+    assert f"in {small_disk}: No space left on device" in done.stderr
+    assert not [*small_disk.iterdir()]
 
 
 @pytest.mark.parametrize(

@@ -20,7 +20,7 @@ PLAIN = ("--no-video", "--text-cache", "none", "--device", "cpu")
 @pytest.fixture(scope="module")
 def untrained(tmp_path_factory: pytest.TempPathFactory) -> Path:
     path = tmp_path_factory.mktemp("adapters") / "untrained.safetensors"
-    save_adapter(path, CTA(CTAConfig((128,) * 3)), load_grounder("glip-nano", device="cpu"))
+    save_adapter(path, CTA(CTAConfig((192, 224, 256))), load_grounder("glip-nano", device="cpu"))
     return path
 
 
