@@ -55,7 +55,7 @@ judge politician president king queen prince princess bride groom husband wife m
 dad daddy
 parent parents brother sister sibling son daughter grandmother grandfather granny grandma grandpa uncle
 aunt cousin friend
-friends neighbour neighbor couple family crowd audience spectator spectators fan fans player footballer
+friends neighbour neighbor couple family crowd audience spectator spectators fans player footballer
 soccer-player goalkeeper
 goalie batter pitcher basketball-player tennis-player golfer skier snowboarder skater skateboarder surfer
 swimmer diver
@@ -65,9 +65,14 @@ reporter journalist clown magician thief burglar robber intruder suspect strange
 demonstrator
 delivery-man deliveryman postman mailman courier janitor cleaner maid nanny babysitter coach referee umpire
 athlete
-monk nun priest pope bishop twin twins newborn bystander onlooker attendee speaker presenter host anchor
+monk nun priest pope bishop twin twins newborn bystander onlooker attendee presenter host
 figure silhouette walker jaywalker crosser bodybuilder boxer wrestler cowboy cowgirl knight warrior
 human-figure victim
+abductor angler arab bowler broadcaster captive crook dwarf emperor fisher florist guide joker lumberjack
+monarch mummy orphan pirate
+poacher porter punk rapper redhead schoolmaster sergeant-major sharpshooter smoker striker superman supporter
+timekeeper tramp
+trumpeter viewer zombie
 """
 
 WORDS = """
@@ -276,7 +281,7 @@ rubbish bin trash-can
 garbage-can dumpster mailbox postbox phone-booth lamppost lamp-post street-lamp streetlight pole pillar
 post sign billboard banner
 fountain statue monument playground swing slide seesaw tent campfire grill barbecue pan pot kettle plate
-tray lid jug pitcher teapot
+tray lid jug teapot
 blender mixer dishwasher washing-machine dryer iron vacuum-cleaner fan heater radiator air-conditioner
 shower bathtub bath faucet tap
 drawer cupboard cabinet wardrobe closet shelf bookshelf bookcase nightstand dresser chest safe egg bread
@@ -305,10 +310,11 @@ solid sheet plate disk disc circle round natural-object plant-part article ware 
 protective-covering protection shelter case
 mechanism rotating-mechanism passage way conduit tube tubing pipe piping signal sign visual-signal light
 set receiver creation product
-production lever bar blower stick canopy device instrument implement runner clothing clothes garment
+production lever bar blower stick canopy device instrument implement clothing clothes garment
 article-of-clothing equipment
 commodity good goods trade-good consumer-goods durables durable-goods consumer-durables fixture machine
 computing-machine root nutrient
 measuring-device measuring-instrument article-of-faith wheel club bat-cave plant-structure plant-organ
-reproductive-structure
+reproductive-structure beef charger timer tin-can ice-pack truck-bed cutting-board chess-board disco-ball
+mirror-ball rice-ball
 """

@@ -7,7 +7,7 @@ WordNet's files come from the Debian package `wordnet-base`: `apt-get download w
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -99,12 +99,16 @@ toothbrush: toothbrush 1
 """
 #: senses that hold less of a word's use than this do not count.
 SMALLEST_SHARE = 0.34
+#: a kind of person that was counted less often than this gives way to a thing of the same name. WordNet puts
+#: senses that nobody counted in the order of its files, people first: a hanger is a hangman there.
+FEWEST_PEOPLE = 3
 #: a word above a class means that class where at most so many synsets lie below the word.
 WIDEST_CLOSURE = 800
 
 Words = tuple[str, ...]  # modifiers and, last, the head noun
 Meaning = tuple[float, ...]  # one gate per class, 0..1
 NO_CLASS: Meaning = (0.0,) * len(COCO_NAMES)
+PERSON = COCO_NAMES.index("person")
 
 
 @dataclass(frozen=True)
@@ -126,11 +130,14 @@ class WordNet:
                     waiting.append(child)
         return found
 
-    def shares(self, lemma: str) -> dict[str, float]:
-        """Return how much of the use of `lemma` falls on each of its synsets."""
-        senses = self.senses[lemma]
-        weights = [self.counts.get((lemma, n), 0) + 0.5 / n for n in range(1, len(senses) + 1)]
-        return {synset: weight / sum(weights) for synset, weight in zip(senses, weights, strict=True)}
+    def shares(self, lemma: str, without: Collection[str] = ()) -> dict[str, float]:
+        """Return how much of the use of `lemma` falls on each of its synsets but those in `without`."""
+        weights = {
+            synset: self.counts.get((lemma, n), 0) + 0.5 / n
+            for n, synset in enumerate(self.senses[lemma], 1)
+            if synset not in without
+        }
+        return {synset: weight / sum(weights.values()) for synset, weight in weights.items()}
 
 
 def read_wordnet(folder: Path) -> WordNet:
@@ -170,6 +177,11 @@ def read_lexicon(folder: Path) -> dict[Words, Meaning]:
     return with_plurals(lexicon, irregular) | with_plurals(hand_written(), irregular)
 
 
+def counted_words(wordnet: WordNet) -> set[Words]:
+    """Return the nouns that WordNet's authors counted in texts: those that people use."""
+    return {tuple(tokenize(lemma.replace("_", " "))) for lemma, _ in wordnet.counts} - {()}
+
+
 def wordnet_meanings(wordnet: WordNet) -> dict[Words, Meaning]:
     """Return every noun of WordNet with the classes that its commoner senses lie in."""
     classes_of: dict[str, set[int]] = defaultdict(set)
@@ -177,16 +189,25 @@ def wordnet_meanings(wordnet: WordNet) -> dict[Words, Meaning]:
         for anchor in synsets:
             for synset in wordnet.closure(anchor) | _narrow_ancestors(wordnet, anchor):
                 classes_of[synset].add(number)
+    people = {synset for synset, classes in classes_of.items() if PERSON in classes}
+    things = wordnet.closure(wordnet.senses["physical_entity"][0]) - people
     meanings = {}
     for lemma in wordnet.senses:
         if not (words := tuple(tokenize(lemma.replace("_", " ")))):
             continue
         shares = [0.0] * len(COCO_NAMES)
-        for synset, share in wordnet.shares(lemma).items():
+        for synset, share in wordnet.shares(lemma, _unlikely(wordnet, lemma, people, things)).items():
             for number in classes_of.get(synset, ()):
                 shares[number] += share
         meanings[words] = tuple(min(1.0, 0.4 + s) if s >= SMALLEST_SHARE else 0.0 for s in shares)
     return meanings
+
+
+def _unlikely(wordnet: WordNet, lemma: str, people: set[str], things: set[str]) -> set[str]:
+    """Return the `people` that `lemma` hardly ever means, where it means one of the `things`, too."""
+    senses = wordnet.senses[lemma]
+    rare = (s for n, s in enumerate(senses, 1) if wordnet.counts.get((lemma, n), 0) < FEWEST_PEOPLE)
+    return people.intersection(rare) if things.intersection(senses) else set()
 
 
 def _narrow_ancestors(wordnet: WordNet, synset: str) -> set[str]:

@@ -8,35 +8,47 @@ from pathlib import Path
 import pytest
 
 from groundstream.models.nano.config import COCO_NAMES
+from groundstream.models.training import everyday
 from groundstream.models.training import lexicon as lexicon_module
 from groundstream.models.training.lexicon import (
     Meaning,
     Words,
+    counted_words,
     everyday_meanings,
     hand_written,
     one_hot,
     plurals,
     read_lexicon,
+    read_wordnet,
     with_plurals,
 )
 from groundstream.models.training.train_text import TextRecipe, accuracy, train
 
 #: synset, its words, the synset above it.
 SYNSETS = (
-    ("10", "beast_thing", ""),
+    ("01", "physical_entity", ""),
+    ("10", "beast_thing", "01"),
     ("11", "quadruped_x", "10"),
     ("20", "dog domestic_dog", "11"),
     ("21", "samoyed", "20"),
     ("22", "dog frump", "10"),
     ("30", "zither", "10"),
+    ("40", "human_x", "01"),
+    ("41", "hangman hanger", "40"),
+    ("42", "hanger", "01"),
+    ("43", "collector", "40"),
+    ("44", "collector", "01"),
+    ("45", "samoyed", "40"),
 )
-SENSES = {"dog": "20 22", "frump": "22", "domestic_dog": "20"}
+SENSES = {"dog": "20 22", "frump": "22", "domestic_dog": "20", "hanger": "41 42", "collector": "43 44"}
+SENSES |= {"samoyed": "45 21"}
+COUNTS = "dog%1:05:00:: 1 42\nbark%2:32:00:: 1 3\ncollector%1:18:00:: 1 9\nhanger%1:18:00:: 1 1\n"
 
 
 @pytest.fixture
 def wordnet(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """WordNet's files with a few nouns in its own format."""
-    monkeypatch.setattr(lexicon_module, "ANCHORS", "dog: dog 1")
+    monkeypatch.setattr(lexicon_module, "ANCHORS", "dog: dog 1\nperson: human_x 1")
     lines = ["  1 licence"]
     for offset, words, above in SYNSETS:
         names = words.split()
@@ -49,7 +61,7 @@ def wordnet(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     (tmp_path / "index.noun").write_text("\n".join(["  1 licence", *rows]))
     (tmp_path / "index.adj").write_text("fluffy a 1 0 1 0 99\nwell_read a 1 0 1 0 98\n")
     (tmp_path / "index.verb").write_text("bark v 1 0 1 0 97\n")
-    (tmp_path / "cntlist.rev").write_text("dog%1:05:00:: 1 42\nbark%2:32:00:: 1 3\n")
+    (tmp_path / "cntlist.rev").write_text(COUNTS)
     (tmp_path / "noun.exc").write_text("samoyedes samoyed\n")
     return tmp_path
 
@@ -61,12 +73,15 @@ def names(meaning: Meaning) -> dict[str, float]:
 @pytest.mark.parametrize(
     ("words", "expected"),
     [
-        ("samoyed", {"dog": 1.0}),  # below the class
+        ("samoyed", {"dog": 1.0}),  # below the class, and a dog before a person
         ("samoyeds", {"dog": 1.0}),  # its plurals
         ("samoyedes", {"dog": 1.0}),
         ("quadruped x", {"dog": 1.0}),  # above it
         ("frump", {}),  # a rare sense of the same word is another thing
         ("zither", {}),
+        ("hangman", {"person": 1.0}),
+        ("hanger", {}),  # hardly anybody means a hangman
+        ("collector", {"person": 1.0}),  # nor a tube
         ("fluffy", {}),
         ("bark", {}),
         ("guy", {"person": 1.0}),  # by hand
@@ -75,6 +90,14 @@ def names(meaning: Meaning) -> dict[str, float]:
 )
 def test_words_mean_the_classes_around_them(wordnet: Path, words: str, expected: dict[str, float]) -> None:
     assert names(read_lexicon(wordnet)[tuple(words.split())]) == expected
+
+
+def test_counted_words(wordnet: Path) -> None:
+    assert counted_words(read_wordnet(wordnet)) == {("dog",), ("collector",), ("hanger",)}
+
+
+def test_no_word_is_written_down_as_something_and_as_nothing() -> None:
+    assert not {*everyday.PEOPLE.split()} & {*everyday.NOTHING.split()}
 
 
 def test_hand_written_words() -> None:

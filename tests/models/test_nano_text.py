@@ -90,6 +90,25 @@ def test_words_open_the_classifiers_they_mean(encoder: TextEncoder, phrase: str,
     assert classes(encoder, phrase) == expected
 
 
+@pytest.mark.parametrize(
+    ("words", "expected"),
+    [
+        ("anchor badger calculator canyon croissant escalator fan hanger hog locker macaroni shrimp", set()),
+        ("speaker tart timer wallpaper washer wasp weasel", set()),
+        ("fans lady lumberjack nurse pedestrian pirate pitcher runner sheriff toddler", {"person"}),
+        ("cuckoo pigeon sparrow", {"bird"}),
+        ("alsatian hound puppy setter", {"dog"}),
+        ("cab sedan taxi", {"car"}),
+        ("mare pony stallion", {"horse"}),
+    ],
+)
+def test_words_of_two_meanings_open_the_likely_one(
+    encoder: TextEncoder, words: str, expected: set[str]
+) -> None:
+    opened = {word: classes(encoder, word) for word in words.split()}
+    assert opened == dict.fromkeys(words.split(), expected)
+
+
 def test_rows_are_the_open_classifiers_shifted_by_their_gates(encoder: TextEncoder) -> None:
     names, bias = torch.randn(3, 80, 128), torch.randn(3, 80)
     (rows, none) = encoder.rows(["two red cars", "helmet"], names, bias)
