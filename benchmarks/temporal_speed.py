@@ -35,8 +35,8 @@ STREAMS = {"glip-nano": (1, 8), "glip-t": (1,)}
 #: sizes of a CTA beside those that it has by default, which are those of the one that ships.
 FORMS: dict[str, dict[str, Any]] = {
     "cta, as it ships": {},
-    "cta, width 16": {"width": 16},
-    "cta, width 64, four half-lives": {"width": 64, "half_lives_s": (0.25, 1.0, 4.0, 16.0)},
+    "cta, width 32": {"width": 32},
+    "cta, width 96": {"width": 96},
 }
 
 

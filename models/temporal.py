@@ -57,7 +57,7 @@ class CTAConfig:
     """
 
     channels: tuple[int, ...]
-    width: int = 32
+    width: int = 64
     half_lives_s: tuple[float, ...] = (0.5, 8.0)
     hidden: int = 16
     evidence_limit: float = 8.0

@@ -179,11 +179,11 @@ def _start(grounder: Grounder, recipe: AdapterRecipe, units: Sequence[Tensor]) -
     """Return what training starts from: the adapter that ships, where there is one for the model."""
     fresh = recipe.build([len(unit) for unit in units])
     if grounder.info.family != "nano":
-        return fresh, stage_a
+        return fresh, stage_a(units)
     shipped = load_adapter("cta", grounder) if SHIPPED["nano"].is_file() else None
     if isinstance(shipped, CTA):
         fresh = shipped.float().requires_grad_(True).measured_in([1 / unit for unit in units])
-    return fresh, stage_b(with_features=False)
+    return fresh, stage_b()
 
 
 def _judge(bench: Benchmark, kept: Sequence[Sequence[Clip]], adapter: CTA, console: Console) -> Outcome:

@@ -51,7 +51,7 @@ class AdapterRecipe:
     Attributes:
         width, half_lives_s, evidence_limit: the form of the adapter, as in `CTAConfig`.
         stage: A compares features alone, B goes through the frozen head of glip-nano.
-        scores, boxes, regions, things, names, features: weights of the losses.
+        scores, boxes, regions, things, names: weights of the losses of stage B.
         steps, clips: how many steps, of how many clips each.
         window: side of the trained window in cells of the coarsest level; 0 takes whole frames.
         lost: share of frames before which the memory is lost.
@@ -65,7 +65,7 @@ class AdapterRecipe:
         seed: decides everything.
     """
 
-    width: int = 32
+    width: int = 64
     half_lives_s: tuple[float, ...] = (0.5, 8.0)
     evidence_limit: float = 8.0
     stage: Literal["A", "B"] = "B"
@@ -74,14 +74,13 @@ class AdapterRecipe:
     regions: float = 0.5
     things: float = 0.25
     names: float = 1.0
-    features: float = 0.0
     steps: int = 1600
     clips: int = 4
     window: int = 6
     lost: float = 0.02
     rate: float = 3e-3
     average: float = 0.01
-    scenes: int = 360
+    scenes: int = 300
     versions: int = 3
     real: float = 0.25
     real_frames: int = 16
@@ -140,8 +139,7 @@ class Trainer:
         self.adapter, self.step, self._units = adapter, 0, units
         self._objective, self._recipe, self._folder = objective, recipe, folder
         names = ("scores", "boxes", "regions", "things", "names")
-        self._weights: dict[str, float] = {name: getattr(recipe, name) for name in names}
-        self._weights["features"] = recipe.features or 1.0
+        self._weights: dict[str, float] = {name: getattr(recipe, name) for name in names} | {"features": 1.0}
         self._optimizer = torch.optim.AdamW(adapter.parameters(), lr=recipe.rate, weight_decay=1e-4)
         self._schedule = torch.optim.lr_scheduler.OneCycleLR(
             self._optimizer, recipe.rate, recipe.steps, pct_start=0.05
@@ -243,20 +241,25 @@ def units_of(file: FeatureFile, levels: int | None) -> list[Tensor]:
     return [spread.clamp(min=TINY) for spread in spreads]
 
 
-def stage_a(student: Frames, teacher: Frames, frozen: Frames) -> dict[str, Tensor]:
-    """Features alone."""
-    return {"features": feature_loss(student, teacher)}
-
-
-def stage_b(with_features: bool) -> Objective:
-    """What glip-nano says, for the classes that are not held out."""
-    objective = HeadObjective.of_shipped(HELD_OUT)
+def stage_a(units: Sequence[Tensor]) -> Objective:
+    """Features alone, in their units: all channels count alike."""
 
     def losses(student: Frames, teacher: Frames, frozen: Frames) -> dict[str, Tensor]:
-        extra = {"features": feature_loss(student, teacher)} if with_features else {}
-        return objective(student, teacher, frozen) | extra
+        mine, clean = (
+            Frames(
+                [x / unit[:, None, None] for x, unit in zip(frames.levels, units, strict=False)],
+                frames.length,
+            )
+            for frames in (student, teacher)
+        )
+        return {"features": feature_loss(mine, clean)}
 
     return losses
+
+
+def stage_b() -> Objective:
+    """What glip-nano says, for the classes that are not held out."""
+    return HeadObjective.of_shipped(HELD_OUT)
 
 
 def nano_levels(grounder: Grounder) -> Look:
@@ -303,8 +306,8 @@ def main() -> None:
     shares = [1.0] if len(files) == 1 else [1 - recipe.real, recipe.real]
     rng = np.random.default_rng(recipe.seed)
     batches = Batches(files, shares, recipe.clips, recipe.window, recipe.lost, rng)
-    objective = stage_b(bool(recipe.features)) if recipe.stage == "B" else stage_a
     units = units_of(files[0], grounder.features.levels)
+    objective = stage_b() if recipe.stage == "B" else stage_a(units)
     adapter = recipe.build([len(unit) for unit in units])
     if options.start:
         adapter.load_state_dict(load_adapter(str(options.start), grounder).float().state_dict())

@@ -194,7 +194,7 @@ def trained(features: FeatureFile, recipe: AdapterRecipe, folder: Path, stop: in
             raise KeyboardInterrupt
 
     torch.manual_seed(0)
-    trainer = Trainer(recipe.build((16, 16, 16)), stage_a, recipe, folder, units_of(features, 3))
+    trainer = Trainer(recipe.build((16, 16, 16)), stage_a(plain(3)), recipe, folder, units_of(features, 3))
     return trainer.run(batches(features).draw, on_step)
 
 
@@ -217,7 +217,7 @@ def test_a_training_that_was_cut_off_goes_on(
     with pytest.raises(KeyboardInterrupt):
         trained(features, recipe, tmp_path, stop=5)
     torch.manual_seed(0)
-    trainer = Trainer(recipe.build((16, 16, 16)), stage_a, recipe, tmp_path, plain(3))
+    trainer = Trainer(recipe.build((16, 16, 16)), stage_a(plain(3)), recipe, tmp_path, plain(3))
     assert trainer.step == 4
     trainer.run(batches(features).draw, lambda step, loss: None)
     assert trainer.step == 6
