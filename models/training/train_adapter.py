@@ -36,6 +36,8 @@ from groundstream.models.types import SizeRule
 
 #: steps between lines of the log, and between saved states.
 LOG_EVERY, SAVE_EVERY = 20, 200
+#: a rise over 5 % of 20 steps is a rise over one step, which torch divides by zero for.
+SHORTEST_SCHEDULE = 21
 #: so many frames tell the spread of each channel; a channel that is always the same has this one.
 SPREAD_FRAMES, TINY = 64, 1e-4
 #: part of the innovation that an untrained adapter adds to the features.
@@ -142,7 +144,7 @@ class Trainer:
         self._weights: dict[str, float] = {name: getattr(recipe, name) for name in names} | {"features": 1.0}
         self._optimizer = torch.optim.AdamW(adapter.parameters(), lr=recipe.rate, weight_decay=1e-4)
         self._schedule = torch.optim.lr_scheduler.OneCycleLR(
-            self._optimizer, recipe.rate, recipe.steps, pct_start=0.05
+            self._optimizer, recipe.rate, max(recipe.steps, SHORTEST_SCHEDULE), pct_start=0.05
         )
         self._mean = {key: value.clone() for key, value in adapter.state_dict().items()}
         if (folder / "state.pt").is_file():

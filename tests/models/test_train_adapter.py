@@ -198,6 +198,11 @@ def trained(features: FeatureFile, recipe: AdapterRecipe, folder: Path, stop: in
     return trainer.run(batches(features).draw, on_step)
 
 
+@pytest.mark.parametrize("steps", [1, 20, 21])
+def test_a_training_may_be_short(features: FeatureFile, tmp_path: Path, steps: int) -> None:
+    assert trained(features, replace(TINY, steps=steps), tmp_path).config.width == TINY.width
+
+
 def test_training_learns_to_average_noise_away(features: FeatureFile, tmp_path: Path) -> None:
     adapter = trained(features, TINY, tmp_path)
     assert len((tmp_path / "log.csv").read_text().splitlines()) == 1 + TINY.steps // 20
