@@ -22,12 +22,10 @@ from groundstream.models.nano.head import NanoHead
 from groundstream.models.nano.network import NanoNetwork, split_levels
 from groundstream.models.nano.open_branch import OpenBranch
 from groundstream.models.nano.store import SHIPPED, read_tensors
-from groundstream.models.training.temporal_naming import Naming, before
+from groundstream.models.training.temporal_naming import HARM, Naming, before
 
 #: cells where no asked class scores more than this, now or a frame ago, are left out of the score loss.
 SILENT = 0.03
-#: how much more an answer counts that is worse than the frozen model's own answer to the spoiled frame.
-HARM = 2.0
 #: how much more an answer counts where something has just come or left: no ghosts, no late finds.
 MOVED = 2.0
 #: boxes are compared where the clean frame scores more than this.

@@ -17,7 +17,7 @@ from groundstream.models.nano.open_head import LARGEST_LOG_DISTANCE
 
 #: boxes that are drawn from each frame; the frame before gives as many.
 BOXES = 8
-#: how much more an answer counts that is worse than the frozen branch's own answer to the spoiled frame.
+#: how much more an answer counts that is worse than the frozen model's own answer to the spoiled frame.
 HARM = 2.0
 #: how much a box counts that shows nothing.
 NOTHING = 0.05
