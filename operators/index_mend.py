@@ -37,9 +37,9 @@ def mend(index: IndexWriter, recordings: Path, clips: Path) -> None:
     """
     with contextlib.closing(read_index(index.path)) as connection:
         _mend_recordings(connection, index, recordings)
-        _mend_clips(connection, index, clips)
-        for event in _open_events(connection):
+        for event in _open_events(connection):  # before their clips are looked at
             index.add_event(event)
+        _mend_clips(connection, index, clips)
 
 
 def _mend_recordings(connection: sqlite3.Connection, index: IndexWriter, folder: Path) -> None:

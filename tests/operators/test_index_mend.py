@@ -119,6 +119,7 @@ def test_clips_that_it_does_not_know_are_entered_and_those_that_are_gone_taken_o
 def test_an_event_does_not_name_a_clip_that_was_never_made(tmp_path: Path) -> None:
     index = written(tmp_path)
     index.add_event(event("end", 30, clip="never.mp4"))
+    index.add_event(event("new", 0, id="ran on", clip="never.mp4"))
     index.add_event(event("end", 30, id="waits", clip="waits.mp4"))
     index.close()
     (tmp_path / "clips" / ".pending" / "waits").mkdir(parents=True)
@@ -127,5 +128,6 @@ def test_an_event_does_not_name_a_clip_that_was_never_made(tmp_path: Path) -> No
 
     assert {each.event.id: each.event.clip for each in query_events(tmp_path)} == {
         event().id: None,
+        "ran on": None,
         "waits": "waits.mp4",
     }
