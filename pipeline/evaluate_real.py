@@ -77,9 +77,7 @@ class ClosedSet:
 
     def __init__(self) -> None:
         self._config = NanoConfig()
-        tensors = read_tensors(SHIPPED)
-        self._network = NanoNetwork(self._config).eval().requires_grad_(False)
-        self._network.load_state_dict({key: tensors[key].float() for key in self._network.state_dict()})
+        self._network = NanoNetwork.from_tensors(read_tensors(SHIPPED), self._config)
 
     @torch.inference_mode()
     def __call__(self, picture: Picture) -> tuple[Tensor, Tensor]:

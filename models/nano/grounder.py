@@ -78,7 +78,7 @@ class NanoGrounder(Grounder):
         # As `fit`, but padded only to whole cells of the coarsest level: a 16:9 frame costs 3/5 of a square.
         self.size_rule = SizeRule("short_side", size_px, size_px, multiple_px=config.strides_px[-1])
         self._pixels = PixelRule(config.mean_rgb, config.std_rgb)
-        self._network = network.eval().requires_grad_(False).to(device)
+        self._network = network.to(device)
         network.backbone.to(dtype)
         network.head.regions.to(dtype)
         network.to(memory_format=torch.channels_last)  # type: ignore[call-overload]  # missing in torch's stubs
@@ -105,8 +105,7 @@ class NanoGrounder(Grounder):
         if size_px is not None and size_px < 64:
             raise ModelError(f"expected a picture size of at least 64 px for glip-nano, but got {size_px}")
         tensors = read_tensors(SHIPPED)
-        network = NanoNetwork(config)
-        network.load_state_dict({key: tensors[key].float() for key in network.state_dict()})
+        network = NanoNetwork.from_tensors(tensors, config)
         namer = ColourNamer()
         namer.load_state_dict({key: tensors[f"colours.{key}"].float() for key in namer.state_dict()})
         text, revision = TextEncoder.from_tensors(tensors), checksum(tensors)[:12]

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from typing import Self
 
 import torch
 from torch import Tensor, nn
@@ -19,6 +20,13 @@ class NanoNetwork(nn.Module):
         super().__init__()
         self.backbone = NanoBackbone(config)
         self.head = NanoHead(config, len(COCO_NAMES))
+
+    @classmethod
+    def from_tensors(cls, tensors: Mapping[str, Tensor], config: NanoConfig) -> Self:
+        """Build the network, frozen and in float32, from the tensors of a weight file."""
+        network = cls(config)
+        network.load_state_dict({key: tensors[key].float() for key in network.state_dict()})
+        return network.eval().requires_grad_(False)
 
     def closed_set(self, x: Tensor) -> list[tuple[Tensor, Tensor]]:
         """Return, per level, (B, N_l, 80) scores of the COCO names and (B, N_l, 44) distance logits.

@@ -47,9 +47,7 @@ class Frozen:
 
     def __init__(self) -> None:
         self.config = NanoConfig()
-        tensors = read_tensors(SHIPPED)
-        network = NanoNetwork(self.config).eval().requires_grad_(False)
-        network.load_state_dict({name: tensors[name].float() for name in network.state_dict()})
+        network = NanoNetwork.from_tensors(read_tensors(SHIPPED), self.config)
         network.backbone.to(torch.bfloat16)
         network.head.regions.to(torch.bfloat16)
         network.to(memory_format=torch.channels_last)  # type: ignore[call-overload]  # missing in torch's stubs

@@ -83,9 +83,7 @@ class HeadObjective:
     def of_shipped(cls, hidden: Collection[str]) -> HeadObjective:
         """Return the objective of the glip-nano that ships, for all its class names but the hidden ones."""
         config, tensors = NanoConfig(), read_tensors(SHIPPED)
-        network = NanoNetwork(config)
-        network.load_state_dict({key: tensors[key].float() for key in network.state_dict()})
-        head = network.head.eval().requires_grad_(False)
+        head = NanoNetwork.from_tensors(tensors, config).head
         head.regions.to(fast_dtype(torch.device("cpu")))
         apart = [number for number, name in enumerate(COCO_NAMES) if name in hidden]
         asked = [number for number in range(len(COCO_NAMES)) if number not in apart]

@@ -21,10 +21,7 @@ CONFIG = NanoConfig()
 
 @pytest.fixture(scope="module")
 def network() -> NanoNetwork:
-    tensors = read_tensors(SHIPPED)
-    network = NanoNetwork(CONFIG).eval()
-    network.load_state_dict({name: tensors[name].float() for name in network.state_dict()})
-    return network
+    return NanoNetwork.from_tensors(read_tensors(SHIPPED), CONFIG)
 
 
 @pytest.fixture(scope="module")
