@@ -2,7 +2,7 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
-RAY_TESTS := $(wildcard tests/pipeline/test_ray_*.py) tests/pipeline/test_record_ray.py
+RAY_TESTS := $(wildcard tests/pipeline/executors/test_ray_*.py) tests/pipeline/executors/test_record_ray.py
 
 .PHONY: demo test check bench format
 

@@ -25,7 +25,7 @@ from random_checkpoints import write_grounding_dino_tiny, write_owlvit_base_patc
 from trackers import ByteTrackTracker
 from transformers import AutoModelForZeroShotObjectDetection, AutoProcessor
 
-from groundstream.models.quiet import quiet
+from groundstream.models.common.quiet import quiet
 from groundstream.pipeline.api import open_pipeline
 
 PHRASES = ["person", "white van"]

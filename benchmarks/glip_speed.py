@@ -20,7 +20,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from groundstream.models.device import fast_dtype
+from groundstream.models.common.device import fast_dtype
 from groundstream.models.glip.config import PUBLISHED, TOKEN_LIMIT, GlipConfig
 from groundstream.models.glip.deform import TAPS, Offsets, deform_conv3x3
 from groundstream.models.glip.grounder import GlipGrounder

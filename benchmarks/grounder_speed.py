@@ -22,8 +22,8 @@ import torch
 from random_checkpoints import write_grounding_dino_tiny, write_owlvit_base_patch32
 from transformers import AutoModelForZeroShotObjectDetection, AutoProcessor
 
-from groundstream.models.preprocess import PixelRule, normalize
-from groundstream.models.quiet import quiet
+from groundstream.models.common.preprocess import PixelRule, normalize
+from groundstream.models.common.quiet import quiet
 from groundstream.models.registry import load_grounder
 from groundstream.models.types import Prompt
 

@@ -18,12 +18,12 @@ from pathlib import Path
 
 import psutil
 
-from groundstream.operators.packet_tap import PacketTap
-from groundstream.operators.recording import Recording
-from groundstream.operators.ring import Ring
-from groundstream.operators.segment import Segment
+from groundstream.operators.recording.recording import Recording
 from groundstream.operators.segment_reader import segments_of
-from groundstream.operators.source import SourceOptions, open_source
+from groundstream.operators.sources.open import SourceOptions, open_source
+from groundstream.operators.video.ring import Ring
+from groundstream.operators.video.segment import Segment
+from groundstream.operators.video.tap import PacketTap
 
 STREAMS, SECONDS, MOST_BYTES = 16, 10.0, 256 * 2**20
 

@@ -33,8 +33,8 @@ from timed_grounder import install
 from groundstream.models.base import Grounder
 from groundstream.models.registry import load_grounder
 from groundstream.models.types import Prompt
-from groundstream.pipeline.config import make_config
-from groundstream.pipeline.health import PipelineHealth
+from groundstream.pipeline.config.run import make_config
+from groundstream.pipeline.observe.health import PipelineHealth
 from groundstream.pipeline.pipeline import Pipeline
 
 BASE_MS, PICTURE_MS, MAX_BATCH = 40.0, 2.0, 8

@@ -18,8 +18,8 @@ import torch
 from random_checkpoints import write_small
 from torch import Tensor
 
-from groundstream.models.postprocess import iou_matrix
-from groundstream.models.quiet import quiet
+from groundstream.models.common.postprocess import iou_matrix
+from groundstream.models.common.quiet import quiet
 from groundstream.models.registry import load_grounder
 from groundstream.models.types import PicturePlan, Prompt, RawDetections
 

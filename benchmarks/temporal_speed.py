@@ -20,14 +20,14 @@ from glip_speed import random_glip
 from torch import Tensor
 
 from groundstream.models.base import Grounder
-from groundstream.models.memory import MemoryPool
 from groundstream.models.registry import load_grounder
-from groundstream.models.temporal import CTA, CTAConfig
-from groundstream.models.temporal_base import TemporalAdapter
-from groundstream.models.temporal_baselines import FeatureEMA
+from groundstream.models.temporal.base import TemporalAdapter
+from groundstream.models.temporal.baselines import FeatureEMA
+from groundstream.models.temporal.cta import CTA, CTAConfig
+from groundstream.models.temporal.memory import MemoryPool
 from groundstream.models.types import Prompt
-from groundstream.operators.client import Moment
-from groundstream.operators.temporal_detector import TemporalDetector
+from groundstream.operators.detector.client import Moment
+from groundstream.operators.detector.temporal import TemporalDetector
 
 SIZES = {"glip-nano": ((256, 416), (416, 416)), "glip-t": ((480, 640),)}
 ROUNDS = {"glip-nano": 60, "glip-t": 5}

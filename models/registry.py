@@ -91,8 +91,8 @@ class ModelRow:
 
 def list_models() -> list[ModelRow]:
     """Return every known model and where it is on this machine; imports no torch."""
+    from groundstream.models.common.weights import cached_folder
     from groundstream.models.glip.hub import cached_model
-    from groundstream.models.weights import cached_folder
 
     def where(model: KnownModel) -> str:
         if not model.hub:
@@ -135,7 +135,7 @@ def find_family(name: str) -> str:
         return "glip"
     if "/" not in name and not Path(name).expanduser().exists():
         raise ModelError(f"unknown model '{name}'{_closest(name, known)}; `groundstream models` lists them")
-    from groundstream.models.weights import find_folder, read_json
+    from groundstream.models.common.weights import find_folder, read_json
 
     folder = find_folder(name)
     family = str(read_json(folder / "config.json").get("model_type"))

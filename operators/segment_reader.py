@@ -10,12 +10,12 @@ from pathlib import Path
 
 import av
 
-from groundstream.operators.packet_tap import PacketTap
-from groundstream.operators.recorded import RecordedFile
-from groundstream.operators.segment import Segment
-from groundstream.operators.segment_mux import shown_stamps
-from groundstream.operators.source import SourceOptions, open_source
-from groundstream.operators.source_upright import Upright
+from groundstream.operators.sources.open import SourceOptions, open_source
+from groundstream.operators.video.mux import shown_stamps
+from groundstream.operators.video.recorded import RecordedFile
+from groundstream.operators.video.segment import Segment
+from groundstream.operators.video.tap import PacketTap
+from groundstream.operators.video.upright import Upright
 
 
 def read_segment(segment: Segment) -> Iterator[tuple[float, av.VideoFrame]]:

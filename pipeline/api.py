@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from groundstream.operators.frames import FrameResult
-from groundstream.pipeline.config import DEFAULT_MODEL, make_config
+from groundstream.pipeline.config.run import DEFAULT_MODEL, make_config
 from groundstream.pipeline.pipeline import Pipeline
 
 

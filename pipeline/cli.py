@@ -165,8 +165,8 @@ def run(
     log_format: LogFormat = "text",
 ) -> None:
     """Find PHRASES in every frame of SOURCES, track them, write records and an annotated video."""
-    from groundstream.pipeline.command_run import run_command
-    from groundstream.pipeline.logs import set_up_logging
+    from groundstream.pipeline.commands.run import run_command
+    from groundstream.pipeline.observe.logs import set_up_logging
 
     _guard(lambda: set_up_logging(log_level, log_format))
     stream = _given(
@@ -199,8 +199,8 @@ def demo(
     out: Annotated[Path, typer.Option(metavar="DIR", help="Folder for the results.")] = Path("out/demo"),
 ) -> None:
     """Run on the clip that ships with groundstream; needs no network."""
-    from groundstream.pipeline.command_run import demo_command
-    from groundstream.pipeline.logs import set_up_logging
+    from groundstream.pipeline.commands.run import demo_command
+    from groundstream.pipeline.observe.logs import set_up_logging
 
     _guard(set_up_logging)
     raise typer.Exit(_guard(lambda: demo_command(out)))
@@ -218,8 +218,8 @@ def zones(
     at: Annotated[float | None, typer.Option(metavar="SECONDS", help="The moment of a file.")] = None,
 ) -> None:
     """Draw a labelled grid on a frame of SOURCE, to read zones from and to check them."""
-    from groundstream.pipeline.command_zones import zones_command
-    from groundstream.pipeline.logs import set_up_logging
+    from groundstream.pipeline.commands.zones import zones_command
+    from groundstream.pipeline.observe.logs import set_up_logging
 
     _guard(set_up_logging)
     _guard(lambda: zones_command(source, rules, out, at))
@@ -241,7 +241,7 @@ def events(
     as_json: Annotated[bool, typer.Option("--json", help="One JSON object per line.")] = False,
 ) -> None:
     """List what a run has told and seen: time, stream, phrase, clip."""
-    from groundstream.pipeline.command_events import events_command
+    from groundstream.pipeline.commands.events import events_command
 
     _guard(
         lambda: events_command(
@@ -269,7 +269,7 @@ def export(
     stream: Annotated[str | None, typer.Option(metavar="ID", help="Only this stream.")] = None,
 ) -> None:
     """Cut a clip out of a recording, annotated with what was detected."""
-    from groundstream.pipeline.command_events import export_command
+    from groundstream.pipeline.commands.events import export_command
 
     _guard(lambda: export_command(folder, start, end, out, stream))
 
@@ -281,7 +281,7 @@ app.add_typer(models_app, name="models")
 @models_app.callback(invoke_without_command=True)
 def models(context: typer.Context) -> None:
     """List the models that can be named, and which of them are on this machine."""
-    from groundstream.pipeline.command_info import print_models
+    from groundstream.pipeline.commands.info import print_models
 
     if context.invoked_subcommand is None:
         _guard(print_models)
@@ -293,7 +293,7 @@ def convert(
     out: Annotated[Path, typer.Argument(metavar="OUT", help="A .safetensors file, or a folder.")],
 ) -> None:
     """Convert an official GLIP checkpoint to a file that `--model` takes."""
-    from groundstream.pipeline.command_info import print_conversion
+    from groundstream.pipeline.commands.info import print_conversion
 
     _guard(lambda: print_conversion(source, out))
 
@@ -338,7 +338,7 @@ def eval_temporal(
     """Compare glip-nano with and without a memory on clean and spoiled clips."""
     from rich.console import Console
 
-    from groundstream.pipeline.command_temporal import EvalOptions, eval_command
+    from groundstream.pipeline.commands.evaluate import EvalOptions, eval_command
 
     names = tuple(adapter or ["cta"])
     options = EvalOptions(names, bank, tuple(videos or ()), clips, seeds, start, out)
@@ -362,7 +362,7 @@ def adapt(
     """Train a memory for the model on your own footage; saved only if it beats frame by frame on it."""
     from rich.console import Console
 
-    from groundstream.pipeline.command_adapt import AdaptOptions, adapt_command
+    from groundstream.pipeline.commands.adapt import AdaptOptions, adapt_command
 
     options = AdaptOptions(tuple(videos), out, model, tuple(query or ()), steps, overwrite)
     _guard(lambda: adapt_command(options, Console()))
@@ -375,7 +375,7 @@ def doctor(
     ] = None,
 ) -> None:
     """Say what this machine has: decoders, GPU, bfloat16, Redis, cached weights."""
-    from groundstream.pipeline.command_info import print_doctor
+    from groundstream.pipeline.commands.info import print_doctor
 
     _guard(lambda: print_doctor(text_cache))
 
@@ -385,7 +385,7 @@ def check(
     config: Annotated[Path, typer.Argument(metavar="CONFIG", help="A YAML file for `run --config`.")],
 ) -> None:
     """Check a configuration without running it."""
-    from groundstream.pipeline.command_info import print_check
+    from groundstream.pipeline.commands.info import print_check
 
     _guard(lambda: print_check(config))
 
@@ -409,7 +409,7 @@ def main() -> None:
 
 
 def _rules(path: Path) -> dict[str, Any]:
-    from groundstream.pipeline.config import load_rules
+    from groundstream.pipeline.config.run import load_rules
 
     return load_rules(path).model_dump(exclude_unset=True)
 

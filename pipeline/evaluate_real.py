@@ -24,6 +24,8 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from groundstream.models.base import Grounder
+from groundstream.models.common.postprocess import suppress_per_phrase
+from groundstream.models.common.tensor_file import SHIPPED, read_tensors
 from groundstream.models.nano.cells import pick_cells
 from groundstream.models.nano.config import COCO_NAMES, NanoConfig
 from groundstream.models.nano.grounder import NanoGrounder
@@ -31,15 +33,13 @@ from groundstream.models.nano.network import NanoNetwork
 from groundstream.models.nano.open_branch import OpenBranch
 from groundstream.models.nano.postprocess import OVERLAP_IOU
 from groundstream.models.nano.rows import meanings_of
-from groundstream.models.nano.store import SHIPPED, read_tensors
-from groundstream.models.postprocess import suppress_per_phrase
 from groundstream.models.training.fetch_assets import rows
 from groundstream.models.training.fetch_pack import read_photograph
 from groundstream.models.training.grounder_evaluate import IOUS, average_precision, match
 from groundstream.models.training.lexicon import everyday_meanings
 from groundstream.models.training.scene_vocabulary import Vocabulary
 from groundstream.models.types import Prompt, RawDetections
-from groundstream.operators.letterbox import Letterbox, Picture
+from groundstream.operators.detector.letterbox import Letterbox, Picture
 
 Rgb = NDArray[np.uint8]
 #: boxes of the closed-set network from this score on are what words should find again.

@@ -11,9 +11,9 @@ from typing import Any
 
 from groundstream.models.types import Prompt
 from groundstream.operators.frames import FrameResult
-from groundstream.pipeline.config import RunConfig, StreamConfig, distinct_ids
-from groundstream.pipeline.health import PipelineHealth
-from groundstream.pipeline.streams import Executor, OnResult, Stream, StreamSpec, warn_unknown
+from groundstream.pipeline.config.run import RunConfig, StreamConfig, distinct_ids
+from groundstream.pipeline.observe.health import PipelineHealth
+from groundstream.pipeline.streams.base import Executor, OnResult, Stream, StreamSpec, warn_unknown
 
 log = logging.getLogger("groundstream.pipeline")
 
@@ -224,10 +224,10 @@ class Pipeline:
 def make_executor(config: RunConfig) -> Executor:
     """Return what `config.executor` names; `auto` takes Ray for several streams, or with an address."""
     if executor_of(config) == "local":
-        from groundstream.pipeline.local import LocalExecutor
+        from groundstream.pipeline.executors.local import LocalExecutor
 
         return LocalExecutor(config)
-    from groundstream.pipeline.ray_executor import RayExecutor
+    from groundstream.pipeline.executors.ray import RayExecutor
 
     return RayExecutor(config)
 

@@ -20,9 +20,9 @@ from trackers.eval import (
 from groundstream.models.training.temporal_clips import Clip, FrameTruth
 from groundstream.models.training.temporal_metrics import IOU
 from groundstream.models.types import PicturePlan, Preset, Prompt, RawDetections
-from groundstream.operators.association import PhraseTracker
-from groundstream.operators.phrases import PhraseMemory, PhraseRule
-from groundstream.operators.tracking import Tracker
+from groundstream.operators.tracking.association import PhraseTracker
+from groundstream.operators.tracking.phrases import PhraseMemory, PhraseRule
+from groundstream.operators.tracking.tracker import Tracker
 
 #: as in a run: a phrase leaves a track at this part of the score at which it entered.
 LEAVE_RATIO = 0.5

@@ -10,7 +10,8 @@ import torch
 from torch import Tensor
 
 from groundstream.models.base import Grounder
-from groundstream.models.device import choose_device, choose_dtype
+from groundstream.models.common.device import choose_device, choose_dtype
+from groundstream.models.common.preprocess import PixelRule, normalize
 from groundstream.models.errors import ModelError
 from groundstream.models.glip.config import TOKEN_LIMIT
 from groundstream.models.glip.hub import find_model
@@ -18,7 +19,6 @@ from groundstream.models.glip.modelfile import ModelFile, read_model_file
 from groundstream.models.glip.network import build_network, prepare
 from groundstream.models.glip.postprocess import find_boxes, to_raw
 from groundstream.models.glip.text import PhraseTokenizer, caption_of, split_prompt
-from groundstream.models.preprocess import PixelRule, normalize
 from groundstream.models.types import (
     FeatureInfo,
     ImageFeatures,

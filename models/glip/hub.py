@@ -7,9 +7,9 @@ import logging
 import os
 from pathlib import Path
 
+from groundstream.models.common.quiet import quiet
 from groundstream.models.errors import ModelError
 from groundstream.models.glip.config import HUB_REPOSITORY, PUBLISHED
-from groundstream.models.quiet import quiet
 
 _log = logging.getLogger(__name__)
 BERT = "google-bert/bert-base-uncased"

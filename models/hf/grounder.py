@@ -10,12 +10,12 @@ import torch
 from torch import Tensor
 
 from groundstream.models.base import Grounder
-from groundstream.models.device import choose_device, choose_dtype
+from groundstream.models.common.device import choose_device, choose_dtype
+from groundstream.models.common.preprocess import PixelRule, normalize
+from groundstream.models.common.weights import Checkpoint, find_checkpoint
 from groundstream.models.errors import ModelError
 from groundstream.models.hf.loading import load_tokenizer
-from groundstream.models.preprocess import PixelRule, normalize
 from groundstream.models.types import FeatureInfo, ModelInfo, Prompt, SizeRule
-from groundstream.models.weights import Checkpoint, find_checkpoint
 
 T = TypeVar("T")
 

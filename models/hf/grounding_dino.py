@@ -13,6 +13,8 @@ import torch
 from torch import Tensor
 from transformers import BertTokenizer, GroundingDinoForObjectDetection
 
+from groundstream.models.common.postprocess import best_rows, corners, to_raw
+from groundstream.models.common.weights import Checkpoint
 from groundstream.models.errors import ModelError
 from groundstream.models.hf.blocks import (
     FRAME_TOKENS,
@@ -37,9 +39,7 @@ from groundstream.models.hf.grounder import (
     short_side_rule,
 )
 from groundstream.models.hf.loading import load_model
-from groundstream.models.postprocess import best_rows, corners, to_raw
 from groundstream.models.types import ImageFeatures, Preset, Prompt, RawDetections, SizeRule, TextFeatures
-from groundstream.models.weights import Checkpoint
 
 #: phrases that go through the text encoder at once.
 TEXT_BATCH = 64

@@ -8,9 +8,9 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from groundstream.models.common.quiet import quiet
+from groundstream.models.common.weights import Checkpoint
 from groundstream.models.errors import ModelError
-from groundstream.models.quiet import quiet
-from groundstream.models.weights import Checkpoint
 
 log = logging.getLogger(__name__)
 

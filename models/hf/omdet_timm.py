@@ -17,8 +17,8 @@ from torch import Tensor
 from transformers import OmDetTurboConfig, SwinConfig
 from transformers.models.swin import modeling_swin
 
+from groundstream.models.common.weights import Checkpoint
 from groundstream.models.errors import ModelError
-from groundstream.models.weights import Checkpoint
 
 _TIMM = "vision_backbone.vision_backbone._backbone."
 _OURS = "vision_backbone.vision_backbone."

@@ -15,6 +15,8 @@ import torch.nn.functional as F
 from torch import Tensor
 from transformers import CLIPTokenizer, OmDetTurboForObjectDetection
 
+from groundstream.models.common.postprocess import best_rows, corners, suppress_per_phrase, to_raw
+from groundstream.models.common.weights import Checkpoint
 from groundstream.models.hf.deformable import DeformableAttention, Sizes
 from groundstream.models.hf.geometry import box_proposals
 from groundstream.models.hf.grounder import (
@@ -29,9 +31,7 @@ from groundstream.models.hf.grounder import (
 from groundstream.models.hf.layers import feed_forward, multihead
 from groundstream.models.hf.loading import load_model
 from groundstream.models.hf.omdet_timm import convert, read_timm_weights, shift_before_padding
-from groundstream.models.postprocess import best_rows, corners, suppress_per_phrase, to_raw
 from groundstream.models.types import ImageFeatures, Preset, Prompt, RawDetections, SizeRule, TextFeatures
-from groundstream.models.weights import Checkpoint
 
 #: phrases that go through the text encoder at once.
 TEXT_BATCH = 64

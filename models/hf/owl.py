@@ -14,6 +14,9 @@ import torch.nn.functional as F
 from torch import Tensor
 from transformers import CLIPTokenizer, Owlv2ForObjectDetection, OwlViTForObjectDetection
 
+from groundstream.models.common.postprocess import best_rows, corners, to_raw
+from groundstream.models.common.preprocess import PixelRule
+from groundstream.models.common.weights import Checkpoint
 from groundstream.models.hf.grounder import (
     TransformersGrounder,
     check_texts,
@@ -24,8 +27,6 @@ from groundstream.models.hf.grounder import (
 )
 from groundstream.models.hf.layers import PatchProduct, fold_quick_gelu
 from groundstream.models.hf.loading import load_model
-from groundstream.models.postprocess import best_rows, corners, to_raw
-from groundstream.models.preprocess import PixelRule
 from groundstream.models.types import (
     ImageFeatures,
     Preset,
@@ -34,7 +35,6 @@ from groundstream.models.types import (
     SizeRule,
     TextFeatures,
 )
-from groundstream.models.weights import Checkpoint
 
 #: phrases that go through the text encoder at once.
 TEXT_BATCH = 64

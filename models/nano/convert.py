@@ -12,11 +12,11 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
+from groundstream.models.common.tensor_file import read_tensors, write_tensors
 from groundstream.models.errors import ModelError
 from groundstream.models.nano.config import COCO_NAMES, NanoConfig
 from groundstream.models.nano.graph import Graph, read_graph
 from groundstream.models.nano.network import NanoNetwork
-from groundstream.models.nano.store import read_tensors, write_tensors
 
 PREFIX = "PartitionedCall/"
 

@@ -9,7 +9,10 @@ import torch
 from torch import Tensor
 
 from groundstream.models.base import Grounder
-from groundstream.models.device import choose_device, choose_dtype
+from groundstream.models.common.device import choose_device, choose_dtype
+from groundstream.models.common.postprocess import best_rows, to_raw
+from groundstream.models.common.preprocess import PixelRule, normalize
+from groundstream.models.common.tensor_file import SHIPPED, checksum, read_tensors
 from groundstream.models.errors import ModelError
 from groundstream.models.nano.attributes import ColourNamer, attribute_factors, shrink_picture
 from groundstream.models.nano.config import NanoConfig
@@ -19,7 +22,6 @@ from groundstream.models.nano.open_candidates import Scene, join_candidates, loo
 from groundstream.models.nano.packed import pack
 from groundstream.models.nano.postprocess import find_candidates
 from groundstream.models.nano.rows import join_rows, meanings_of
-from groundstream.models.nano.store import SHIPPED, checksum, read_tensors
 from groundstream.models.nano.text import (
     LOWEST_GATE,
     ROW_WIDTH,
@@ -27,8 +29,6 @@ from groundstream.models.nano.text import (
     phrase_attributes,
     split_rows,
 )
-from groundstream.models.postprocess import best_rows, to_raw
-from groundstream.models.preprocess import PixelRule, normalize
 from groundstream.models.types import (
     FeatureInfo,
     ImageFeatures,

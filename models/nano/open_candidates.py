@@ -8,12 +8,12 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
+from groundstream.models.common.postprocess import iou_matrix, suppress_per_phrase
 from groundstream.models.nano.head import NanoHead
 from groundstream.models.nano.open_branch import OpenBranch
 from groundstream.models.nano.open_head import Named, Proposals
 from groundstream.models.nano.postprocess import Candidates
 from groundstream.models.nano.rows import Meanings
-from groundstream.models.postprocess import iou_matrix, suppress_per_phrase
 
 #: a proposal that covers the frozen network's own box of a class this well is that thing.
 SAME_IOU = 0.5

@@ -15,11 +15,11 @@ from typing import NamedTuple
 import torch
 from torch import Tensor, nn
 
+from groundstream.models.common.postprocess import suppress_per_phrase
 from groundstream.models.nano.cells import Cells, pick_cells
 from groundstream.models.nano.config import NanoConfig
 from groundstream.models.nano.packed import Conv, Linear
 from groundstream.models.nano.sampling import sample_maps
-from groundstream.models.postprocess import suppress_per_phrase
 
 #: distances stay below exp(this) strides.
 LARGEST_LOG_DISTANCE = 5.0

@@ -8,9 +8,9 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
+from groundstream.models.common.postprocess import suppress_per_phrase
 from groundstream.models.nano.cells import pick_cells
 from groundstream.models.nano.head import NanoHead
-from groundstream.models.postprocess import suppress_per_phrase
 
 #: most cells that enter suppression; a crowded street has a few hundred above the floor.
 MOST_CELLS = 600

@@ -20,13 +20,13 @@ from safetensors import safe_open
 from safetensors.torch import save_file
 from torch import Tensor
 
+from groundstream.models.common.postprocess import iou_matrix
+from groundstream.models.common.tensor_file import SHIPPED, read_tensors
 from groundstream.models.nano.config import NanoConfig
 from groundstream.models.nano.head import NanoHead
 from groundstream.models.nano.network import NanoNetwork
 from groundstream.models.nano.open_head import OpenHead
 from groundstream.models.nano.sampling import sample_boxes
-from groundstream.models.nano.store import SHIPPED, read_tensors
-from groundstream.models.postprocess import iou_matrix
 from groundstream.models.training.scene_bank import Bank, Split
 from groundstream.models.training.scene_vocabulary import Vocabulary
 from groundstream.models.training.scenes import SceneConfig, SceneGenerator, SceneSample

@@ -15,10 +15,10 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from groundstream.models.common.postprocess import iou_matrix
 from groundstream.models.nano.head import NanoHead
 from groundstream.models.nano.open_branch import OpenBranch
 from groundstream.models.nano.open_candidates import TINY, Scene, concept_chances
-from groundstream.models.postprocess import iou_matrix
 from groundstream.models.training.grounder_cache import Frozen, Renderer
 from groundstream.models.training.scene_backgrounds import crop
 from groundstream.models.training.scene_bank import Photograph

@@ -8,8 +8,8 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
+from groundstream.models.common.postprocess import iou_matrix
 from groundstream.models.nano.open_head import OpenHead
-from groundstream.models.postprocess import iou_matrix
 from groundstream.models.training.glip_losses import assign, giou_loss, token_focal_loss
 
 #: side of a cell's anchor in strides, for ATSS.

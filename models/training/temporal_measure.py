@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from groundstream.models.base import Grounder, Query
-from groundstream.models.temporal_base import TemporalAdapter
+from groundstream.models.temporal.base import TemporalAdapter
 from groundstream.models.temporal_scores import ScoreEMA
 from groundstream.models.training.temporal_clips import Clip, Motion
 from groundstream.models.training.temporal_metrics import (

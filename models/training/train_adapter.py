@@ -24,8 +24,8 @@ from torch.nn import functional as F
 
 from groundstream.models.base import Grounder
 from groundstream.models.nano.grounder import NanoGrounder
-from groundstream.models.temporal import CTA, CTAConfig
-from groundstream.models.temporal_file import load_adapter, save_adapter
+from groundstream.models.temporal.cta import CTA, CTAConfig
+from groundstream.models.temporal.file import load_adapter, save_adapter
 from groundstream.models.training.scene_bank import Bank
 from groundstream.models.training.temporal_batches import Batch, Batches
 from groundstream.models.training.temporal_clips import HELD_OUT, Clip, ClipGenerator, cut, read_video

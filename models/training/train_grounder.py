@@ -28,11 +28,11 @@ from safetensors.torch import load_file, save_file
 from torch import Tensor
 from torch.optim.swa_utils import AveragedModel
 
+from groundstream.models.common.tensor_file import SHIPPED, checksum, read_tensors, write_tensors
 from groundstream.models.errors import ModelError
 from groundstream.models.nano.config import NanoConfig
 from groundstream.models.nano.open_branch import PREFIX, OpenBranch, Scale
 from groundstream.models.nano.open_head import OpenConfig, OpenHead
-from groundstream.models.nano.store import SHIPPED, checksum, read_tensors, write_tensors
 from groundstream.models.nano.text import LOWEST_GATE, TextEncoder
 from groundstream.models.training.grounder_cache import (
     Frozen,

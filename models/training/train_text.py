@@ -17,8 +17,8 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
+from groundstream.models.common.tensor_file import SHIPPED, read_tensors, write_tensors
 from groundstream.models.nano.parse import tokenize
-from groundstream.models.nano.store import SHIPPED, read_tensors, write_tensors
 from groundstream.models.nano.text import MOST_WORDS, TextEncoder, pieces_of
 from groundstream.models.training.lexicon import (
     NO_CLASS,

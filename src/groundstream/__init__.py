@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     from groundstream.models.types import Prompt
     from groundstream.operators.errors import GroundstreamError
     from groundstream.operators.frames import Frame, FrameResult
-    from groundstream.operators.schema import record
+    from groundstream.operators.records.detection import record
     from groundstream.pipeline.api import open_pipeline, run
     from groundstream.pipeline.pipeline import Pipeline
 
@@ -37,7 +37,7 @@ _HOMES = {
     "Pipeline": "groundstream.pipeline.pipeline",
     "Prompt": "groundstream.models.types",
     "open_pipeline": "groundstream.pipeline.api",
-    "record": "groundstream.operators.schema",
+    "record": "groundstream.operators.records.detection",
     "run": "groundstream.pipeline.api",
 }
 

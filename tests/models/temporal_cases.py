@@ -7,9 +7,9 @@ from collections.abc import Callable, Sequence
 import torch
 from torch import Tensor
 
-from groundstream.models.temporal import CTA, CTAConfig
-from groundstream.models.temporal_base import TemporalAdapter
-from groundstream.models.temporal_baselines import FeatureEMA
+from groundstream.models.temporal.base import TemporalAdapter
+from groundstream.models.temporal.baselines import FeatureEMA
+from groundstream.models.temporal.cta import CTA, CTAConfig
 
 #: like a pyramid whose coarsest level is a single cell.
 SIZES = ((8, 12), (4, 6), (2, 3), (1, 1))

@@ -12,7 +12,7 @@ from torch import Tensor
 
 from groundstream.models.nano.config import COCO_NAMES
 from groundstream.models.nano.sampling import sample_boxes
-from groundstream.models.temporal import CTA
+from groundstream.models.temporal.cta import CTA
 from groundstream.models.training.temporal_batches import Batch, Batches
 from groundstream.models.training.temporal_losses import Frames, HeadObjective, feature_loss
 from groundstream.models.training.temporal_naming import sample

@@ -10,11 +10,11 @@ import numpy as np
 import pytest
 import torch
 
+from groundstream.models.common.tensor_file import SHIPPED, read_tensors
 from groundstream.models.nano.config import NanoConfig
 from groundstream.models.nano.open_branch import PREFIX, OpenBranch
 from groundstream.models.nano.open_head import OpenConfig, OpenHead
 from groundstream.models.nano.sampling import sample_boxes
-from groundstream.models.nano.store import SHIPPED, read_tensors
 from groundstream.models.training.grounder_cache import describe
 from groundstream.models.training.grounder_names import (
     NamesBatch,

@@ -15,15 +15,15 @@ from counter_video import ROUND_S, truth
 from result_factory import MODEL
 
 from groundstream.models.types import Prompt
-from groundstream.operators.annotate import Shape
-from groundstream.operators.clip_desk import ClipDesk
-from groundstream.operators.clips import ClipManager, ClipSettings
-from groundstream.operators.events import Event, EventKind, EventType, Sighting
+from groundstream.operators.clips.desk import ClipDesk
+from groundstream.operators.clips.manager import ClipManager, ClipSettings
+from groundstream.operators.clips.render_job import render_job
+from groundstream.operators.events.event import Event, EventKind, EventType, Sighting
 from groundstream.operators.frames import Frame, FrameResult
-from groundstream.operators.packet_tap import PacketTap
-from groundstream.operators.render_job import render_job
-from groundstream.operators.ring import Ring
-from groundstream.operators.source import SourceOptions, open_source
+from groundstream.operators.sources.open import SourceOptions, open_source
+from groundstream.operators.video.annotate import Shape
+from groundstream.operators.video.ring import Ring
+from groundstream.operators.video.tap import PacketTap
 
 PROMPT = Prompt.of(["white van"])
 ZONE = Shape("gate", ((0.1, 0.5), (0.5, 0.5), (0.4, 0.95)), closed=True)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from groundstream.operators.events import Event, EventType, Sighting
+from groundstream.operators.events.event import Event, EventType, Sighting
 
 
 def sighting(seq: int = 0, **more: Any) -> Sighting:

@@ -11,10 +11,10 @@ import numpy as np
 import supervision as sv
 from result_factory import MODEL, PROMPT
 
-from groundstream.operators.events import Event
+from groundstream.operators.events.engine import RuleEngine
+from groundstream.operators.events.event import Event
 from groundstream.operators.frames import Frame, FrameResult
-from groundstream.operators.rule_engine import RuleEngine
-from groundstream.operators.sink_worker import PictureSize
+from groundstream.operators.sinks.worker import PictureSize
 
 SIDE = 1000  # pixels of the square picture
 

@@ -12,10 +12,10 @@ import numpy as np
 from av.video.frame import PictureType
 from clip_maker import picture
 
-from groundstream.operators.packet_tap import MOST_BYTES, PacketTap
-from groundstream.operators.segment import Segment
 from groundstream.operators.segment_reader import read_segment
-from groundstream.operators.source import SourceOptions, open_source
+from groundstream.operators.sources.open import SourceOptions, open_source
+from groundstream.operators.video.segment import Segment
+from groundstream.operators.video.tap import MOST_BYTES, PacketTap
 
 Shown = list[tuple[float, str]]
 

@@ -8,12 +8,12 @@ from typing import Any
 
 from groundstream.models.fake import FakeGrounder
 from groundstream.models.types import Prompt
-from groundstream.operators.batcher import Batcher
-from groundstream.operators.text_cache import TextCache, TextEncoder
-from groundstream.operators.text_store_handed import HandedTexts
-from groundstream.pipeline.calls import Answer, Ask, DetectorFacts, Prepared, ProcessLost
-from groundstream.pipeline.detector_host import DetectorHost
-from groundstream.pipeline.health import DetectorHealth
+from groundstream.operators.detector.batcher import Batcher
+from groundstream.operators.text.cache import TextCache, TextEncoder
+from groundstream.operators.text.store_handed import HandedTexts
+from groundstream.pipeline.detectors.host import DetectorHost
+from groundstream.pipeline.detectors.messages import Answer, Ask, DetectorFacts, Prepared, ProcessLost
+from groundstream.pipeline.observe.health import DetectorHealth
 
 
 class CountingFake(FakeGrounder):

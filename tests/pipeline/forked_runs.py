@@ -70,9 +70,9 @@ def mother() -> None:
     import supervision  # noqa: F401
 
     import groundstream.models.fake
-    import groundstream.operators.recorder
-    import groundstream.operators.tracking
-    import groundstream.pipeline.local  # noqa: F401
+    import groundstream.operators.recording.archive
+    import groundstream.operators.tracking.tracker
+    import groundstream.pipeline.executors.local  # noqa: F401
     from groundstream.pipeline.cli import app
 
     child = 0

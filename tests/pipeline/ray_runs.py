@@ -16,9 +16,9 @@ import psutil
 from coloured import PHRASES, records_of
 
 from groundstream.pipeline.api import open_pipeline
-from groundstream.pipeline.config import RayConfig
+from groundstream.pipeline.config.run import RayConfig
+from groundstream.pipeline.executors.ray_cluster import RayCluster
 from groundstream.pipeline.pipeline import Pipeline
-from groundstream.pipeline.ray_cluster import RayCluster
 
 FAKE = {"model": "fake", "text_cache": "none"}
 #: How often each kind of process is killed, at a random moment.

@@ -5,8 +5,8 @@ import pytest
 import yaml
 from ray.autoscaler._private.util import prepare_config, validate_config
 
-from groundstream.pipeline.health import DetectorHealth, PipelineHealth, StreamHealth
-from groundstream.pipeline.metrics import HealthCollector
+from groundstream.pipeline.observe.health import DetectorHealth, PipelineHealth, StreamHealth
+from groundstream.pipeline.observe.metrics import HealthCollector
 
 TEXT = (Path(__file__).parents[2] / "docs" / "cluster.md").read_text(encoding="utf-8")
 

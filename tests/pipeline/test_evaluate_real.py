@@ -8,9 +8,9 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from groundstream.models.common.tensor_file import SHIPPED
 from groundstream.models.nano.config import COCO_NAMES
 from groundstream.models.nano.grounder import NanoGrounder
-from groundstream.models.nano.store import SHIPPED
 from groundstream.models.training.fetch_assets import rows
 from groundstream.models.training.scene_vocabulary import Concept, Vocabulary
 from groundstream.pipeline.evaluate_real import (

@@ -1,0 +1,232 @@
+"""Which clips a stream needs: from events, recorded segments and results to jobs for the renderer."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from math import inf
+from pathlib import Path
+from typing import Literal
+
+from groundstream.operators.clips.desk import ClipDesk
+from groundstream.operators.clips.names import clip_name
+from groundstream.operators.clips.open_clip import OpenClip
+from groundstream.operators.clips.place import PENDING
+from groundstream.operators.clips.timeline import LONGEST_GAP_S, SAME_S, Timeline, look_of
+from groundstream.operators.events.event import Event
+from groundstream.operators.frames import FrameResult
+from groundstream.operators.video.annotate import Shape
+from groundstream.operators.video.segment import Segment
+
+#: An event may be told so many seconds after it began: it must last a while to be no flicker, and a track is
+#: only gone when it has not been seen for a while.
+LATE_S = 3.0
+#: A clip whose last pictures have not come this long after its end is made without them.
+PATIENCE_S = 120.0
+
+
+@dataclass(frozen=True)
+class ClipSettings:
+    """Which clips are made.
+
+    Attributes:
+        mode: `events` makes a clip of each event, and one of events that overlap; `always` makes an unbroken
+            chain of clips.
+        pre_s: seconds before an event that belong to its clip.
+        post_s: seconds after it.
+        longest_s: a clip that would be longer goes on in another part.
+        late_s: seconds after its beginning at which an event is told, at most.
+    """
+
+    mode: Literal["events", "always"] = "events"
+    pre_s: float = 5.0
+    post_s: float = 5.0
+    longest_s: float = 300.0
+    late_s: float = LATE_S
+
+    @property
+    def reach_s(self) -> float:
+        """How far back the stream's last segments must reach, in seconds."""
+        return self.pre_s + self.late_s
+
+    def __post_init__(self) -> None:
+        if self.mode not in ("events", "always"):
+            raise ValueError(f"expected the mode events or always, but got {self.mode!r}")
+        if min(self.pre_s, self.post_s, self.late_s) < 0 or self.longest_s < 1:
+            raise ValueError(
+                "expected pre_s, post_s and late_s of at least 0 and longest_s of at least 1 second, but got "
+                f"{self.pre_s}, {self.post_s}, {self.late_s} and {self.longest_s}"
+            )
+
+
+class ClipManager:
+    """Decides the clips of one stream and has them gathered, while they happen, in folders on disk.
+
+    It keeps no video: each segment goes to the desk, which writes it beside the jobs that need it. Safe from
+    several threads; no call waits for a disk.
+    """
+
+    def __init__(
+        self,
+        stream_id: str,
+        settings: ClipSettings,
+        folder: Path,
+        desk: ClipDesk,
+        recent: Callable[[float, float, int], Sequence[Segment]],
+        shapes: Sequence[Shape] = (),
+    ) -> None:
+        """Build a manager.
+
+        Args:
+            stream_id: the stream.
+            settings: which clips.
+            folder: where finished clips go.
+            desk: writes jobs and hands them on.
+            recent: `Ring.cut`: the segments of `[start_s, end_s)` of an epoch that are still there; it must
+                reach back `settings.reach_s` seconds.
+            shapes: zones and lines to draw.
+        """
+        self._stream_id, self._settings, self._folder = stream_id, settings, folder
+        self._desk, self._recent, self._shapes = desk, recent, tuple(shapes)
+        self._timeline = Timeline(settings.reach_s + 2 * LONGEST_GAP_S)
+        self._clips: list[OpenClip] = []
+        self._now: tuple[int, float] = (0, -inf)
+        self._lock = threading.Lock()
+
+    def add_segment(self, segment: Segment) -> None:
+        """Take a segment as it is completed (`Ring.subscribe`); one that cannot begin a file is left out."""
+        if not segment.keyed:
+            return
+        with self._lock:
+            if self._settings.mode == "always":
+                self._chain(segment)
+            for clip in self._clips:
+                clip.add_segment(segment)
+            self._advance()
+
+    def add_result(self, result: FrameResult, events: Sequence[Event] = ()) -> dict[str, str]:
+        """Take what was seen in the next frame, and what the rules say of it.
+
+        Returns:
+            For the id of each of `events` that has a clip the file name of that clip, as it will be.
+        """
+        frame, look = result.frame, look_of(result)
+        with self._lock:
+            if look is not None:
+                self._timeline.add(look)
+            names = self._note(events)
+            self._now = (frame.epoch, frame.time_s)
+            for clip in self._clips:
+                if look is not None:
+                    clip.add_look(look)
+            self._advance()
+        return names
+
+    def end(self, reason: str | None = None, events: Sequence[Event] = ()) -> None:
+        """Close all clips where the stream has ended; all its segments must have come.
+
+        Args:
+            reason: why it ended before its time; None where it simply came to its end.
+            events: what the rules say at the end.
+        """
+        with self._lock:
+            self._note(events)
+            for clip in self._clips:
+                clip.close(reason)
+            self._clips = []
+
+    def _chain(self, segment: Segment) -> None:
+        """See to it that a chain begins with its epoch's first segment, also where an event began it."""
+        clip = self._clip_of(segment.epoch)
+        if clip is None:
+            self._open(segment.epoch, segment.start_s, segment.start_wall, "always", "")
+        elif (
+            clip.covered_s == -inf and segment.start_s < clip.start_s and clip.begin_earlier(segment.start_s)
+        ):
+            self._fill(clip)
+
+    def _note(self, events: Sequence[Event]) -> dict[str, str]:
+        """Bring events into their clips; return the clips' names by event."""
+        names: dict[str, str] = {}
+        for event in events:
+            if event.kind == "recording":
+                continue
+            clip = self._holder(event)
+            if clip is None and event.type == "new":
+                clip = self._begin(event)
+            if clip is not None:
+                names[event.id] = clip.note(event)
+        return names
+
+    def _holder(self, event: Event) -> OpenClip | None:
+        """Return the clip that has this event already, for a new one the clip that it overlaps with."""
+        known = [clip for clip in self._clips if clip.has(event.id)]
+        if known or event.type != "new":
+            return known[-1] if known else None
+        clip, start_s = self._clip_of(event.after.epoch), event.start_s - self._settings.pre_s
+        if clip is None or start_s > clip.end_s + SAME_S:
+            return None
+        if start_s < clip.start_s and clip.begin_earlier(start_s):
+            self._fill(clip)
+        return clip
+
+    def _clip_of(self, epoch: int) -> OpenClip | None:
+        """Return the newest clip that still takes events."""
+        taking = [clip for clip in self._clips if clip.epoch == epoch and not clip.sealed]
+        return max(taking, key=lambda clip: clip.start_s, default=None)
+
+    def _begin(self, event: Event) -> OpenClip:
+        start_s, seen = event.start_s - self._settings.pre_s, event.after
+        wall = seen.wall_time - (seen.time_s - start_s)
+        return self._open(seen.epoch, start_s, wall, event.kind, seen.phrase)
+
+    def _open(self, epoch: int, start_s: float, wall: float, kind: str, phrase: str) -> OpenClip:
+        name = clip_name(wall, kind, phrase)
+        job = self._desk.begin(self._folder / PENDING / name)
+        clip = OpenClip(name, self._stream_id, epoch, start_s, self._settings.post_s, job, self._shapes)
+        clip.endless = self._settings.mode == "always"
+        self._clips.append(clip)
+        self._fill(clip)
+        return clip
+
+    def _fill(self, clip: OpenClip) -> None:
+        """Give a clip what there was before it began."""
+        for segment in self._recent(clip.start_s, inf, clip.epoch):
+            clip.add_segment(segment)
+        for look in self._timeline.slice(clip.start_s - LONGEST_GAP_S, inf):
+            clip.add_look(look)
+
+    def _advance(self) -> None:
+        """Go on in another part where a clip has become too long, and close what is complete."""
+        epoch, now_s = self._now
+        for clip in [clip for clip in self._clips if clip.epoch == epoch and not clip.sealed]:
+            self._split(clip, now_s)
+        for clip in list(self._clips):
+            if clip.epoch < epoch:
+                self._clips.remove(clip)
+                clip.close("the stream was interrupted")
+            elif clip.epoch == epoch and self._is_over(clip, now_s):
+                self._clips.remove(clip)
+                clip.close("its last pictures never came")
+
+    def _split(self, clip: OpenClip, now_s: float) -> None:
+        while (seam_s := clip.start_s + self._settings.longest_s) < min(clip.end_s, now_s):
+            clip = self._continue(clip, seam_s)
+
+    def _is_over(self, clip: OpenClip, now_s: float) -> bool:
+        """Tell whether no event can lengthen the clip any more and its video is there."""
+        if clip.sealed:
+            return clip.covered_s >= clip.end_s or now_s > clip.end_s + PATIENCE_S
+        if now_s <= clip.end_s + self._settings.reach_s:
+            return False
+        return clip.covered_s > clip.end_s or now_s > clip.end_s + PATIENCE_S
+
+    def _continue(self, clip: OpenClip, seam_s: float) -> OpenClip:
+        """Seal `clip` at `seam_s` and return the part that goes on from there."""
+        folder = self._folder / PENDING / clip.next_name
+        following = clip.seal(seam_s, self._desk.begin(folder, adopt=clip.job, from_s=seam_s))
+        self._clips.append(following)
+        for look in self._timeline.slice(seam_s - LONGEST_GAP_S, inf):
+            following.add_look(look)
+        return following

@@ -1,0 +1,300 @@
+"""What is told and kept of one stream: its events, its clips, its recording, and the index of them all."""
+
+from __future__ import annotations
+
+import json
+import logging
+import queue
+import threading
+import time
+import uuid
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+from groundstream.operators.clips.desk import ClipDesk
+from groundstream.operators.clips.manager import ClipManager, ClipSettings
+from groundstream.operators.clips.order import ClipFiles
+from groundstream.operators.clips.render_job import left_behind
+from groundstream.operators.clips.render_worker import RenderWorker
+from groundstream.operators.events.engine import RuleEngine
+from groundstream.operators.events.event import Event, Sighting
+from groundstream.operators.events.rules import StreamRules
+from groundstream.operators.frames import FrameResult
+from groundstream.operators.recording.budget import DiskBudget, Shelf
+from groundstream.operators.recording.index import IndexedClip, IndexWriter
+from groundstream.operators.recording.index_repair import clip_from_facts, mend
+from groundstream.operators.recording.index_tables import INDEX
+from groundstream.operators.recording.recording import Recording
+from groundstream.operators.recording.recover import salvage
+from groundstream.operators.video.annotate import Shape
+from groundstream.operators.video.recorded import RecordedFile, RecordingChange
+from groundstream.operators.video.ring import Ring
+from groundstream.operators.video.segment import Segment
+
+CLIPS_FOLDER = "clips"
+RECORDING_FOLDER = "recording"
+RENDER_S = 900.0  # how long the end of a run waits for clips; what is left is made at the next start
+BUDGET_S = 60.0  # how often files are looked at for their age
+
+_log = logging.getLogger("groundstream.recorder")
+
+
+@dataclass(frozen=True)
+class RecorderSettings:
+    """What is kept of a stream.
+
+    Attributes:
+        rules: what is told; None tells nothing.
+        clips: which clips are made; None makes none.
+        file_s: length of a recording's files in seconds; None records nothing.
+        ring_bytes: compressed video that is held in memory for the seconds before an event.
+        most_bytes: size of all recordings and clips of the stream; None has no limit.
+        most_age_s: they go this long after they were finished; None keeps them.
+    """
+
+    rules: StreamRules | None = None
+    clips: ClipSettings | None = None
+    file_s: float | None = None
+    ring_bytes: int = 64 * 2**20
+    most_bytes: int | None = None
+    most_age_s: float | None = None
+
+
+class Recorder:
+    """Follows one stream: `take` each result, in order, then `end`, then `close`.
+
+    What a dead run left in the folder, unfinished clips and recordings, is finished at the start.
+    Nothing here waits for a disk or for a picture to be drawn.
+
+    """
+
+    def __init__(self, stream_id: str, settings: RecorderSettings, folder: Path | None) -> None:
+        """Open what is kept.
+
+        Args:
+            stream_id: the stream.
+            settings: what is kept of it.
+            folder: where clips, recordings and the index go; None where only events are told.
+
+        Raises:
+            OutputError: the index cannot be written.
+        """
+        self._stream_id = stream_id
+        self._news: queue.SimpleQueue[RecordingChange] = queue.SimpleQueue()
+        self._stopped: Event | None = None
+        self._epoch = self._over = 0
+        self._lock = threading.Lock()
+        self._rules = RuleEngine(stream_id, settings.rules) if settings.rules is not None else None
+        self._store = _Store(stream_id, settings, folder, self._news.put) if folder is not None else None
+
+    def add_segment(self, segment: Segment) -> None:
+        """Take a piece of the stream's video; called from the source's thread."""
+        if self._store is not None:
+            self._store.add_segment(segment)
+
+    def take(self, result: FrameResult) -> tuple[Event, ...]:
+        """Follow the next result; its objects get their zones.
+
+        Returns:
+            The messages that follow it, with the names of their clips.
+        """
+        with self._lock:
+            self._epoch = result.frame.epoch
+            # What was on its way when the source was lost begins nothing: nobody would end it.
+            told = self._rules is not None and self._epoch > self._over
+            events = self._rules.update(result).events if self._rules is not None and told else ()
+            if self._store is not None:
+                events = self._store.take(result, events)
+            return (*events, *self._recording_events())
+
+    def interrupt(self, reason: str) -> tuple[Event, ...]:
+        """Return the messages that end what is open where the source is lost for now; from any thread.
+
+        Clips and the recording's file are finished at once, however long the source stays away.
+
+        Args:
+            reason: why it is lost.
+        """
+        with self._lock:
+            self._over = self._epoch
+            events = self._rules.end(reason) if self._rules is not None else ()
+            if self._store is not None:
+                self._store.interrupt(reason, events)
+            return (*events, *self._recording_events())
+
+    def end(self, reason: str | None) -> tuple[Event, ...]:
+        """Return the messages that end what is open, after the source has been closed.
+
+        Args:
+            reason: why the stream ended before its time; None where it came to its end.
+        """
+        with self._lock:
+            words = reason or "the stream has ended"
+            events = self._rules.end(words) if self._rules is not None else ()
+            if self._store is not None:
+                self._store.end(reason, events)
+            return (*events, *self._recording_events(words))
+
+    def close(self) -> None:
+        """Finish clips, recording and index; may be called twice."""
+        if self._store is not None:
+            self._store.close()
+
+    def _recording_events(self, over: str | None = None) -> tuple[Event, ...]:
+        """Return what became of the recording meanwhile; what is open ends where all is `over`."""
+        told = []
+        while not self._news.empty():
+            if (event := self._recording_event(self._news.get())) is not None:
+                told.append(event)
+        if over is not None and self._stopped is not None:
+            told.append(_ended(self._stopped, time.time(), self._stopped.after, over))
+        if self._store is not None:
+            for event in told:
+                self._store.index.add_event(event)
+        return tuple(told)
+
+    def _recording_event(self, change: RecordingChange) -> Event | None:
+        """Make one event of a recording that stops and goes on."""
+        state = Sighting(
+            epoch=change.epoch,
+            seq=-1,
+            time_s=change.time_s,
+            wall_time=change.wall,
+            track_id=None,
+            phrase="",
+            score=0.0,
+            box=None,
+            box_norm=None,
+            values={"reason": change.reason},
+        )
+        stopped = self._stopped
+        if change.recording:
+            _log.warning("stream %s: recording goes on", self._stream_id)
+            self._stopped = None
+            return None if stopped is None else _ended(stopped, change.wall, state)
+        _log.error("stream %s: recording has stopped: %s", self._stream_id, change.reason)
+        name = f"{change.wall:.3f}-{uuid.uuid4().hex[:6]}"
+        self._stopped = Event(
+            name, self._stream_id, "recording", "new", "recording", None, state, change.time_s
+        )
+        return self._stopped
+
+
+def _ended(stopped: Event, wall: float, state: Sighting, truncated: str | None = None) -> Event:
+    """Return the end of a pause of the recording; the media clock may have begun anew meanwhile."""
+    end_s = stopped.start_s + max(0.0, wall - stopped.after.wall_time)
+    return replace(stopped, type="end", before=stopped.after, after=state, end_s=end_s, truncated=truncated)
+
+
+class _Store:
+    """What of a stream goes to disk."""
+
+    def __init__(
+        self,
+        stream_id: str,
+        settings: RecorderSettings,
+        folder: Path,
+        on_change: Callable[[RecordingChange], None],
+    ) -> None:
+        self._log = logging.getLogger(f"groundstream.stream.{stream_id}")
+        clips, recordings = folder / CLIPS_FOLDER, folder / RECORDING_FOLDER
+        self.index = IndexWriter(folder / INDEX, stream_id, keep_looks=settings.file_s is not None)
+        self._budget = DiskBudget(
+            [Shelf(recordings, clips, self.index)],
+            most_bytes=settings.most_bytes,
+            most_age_s=settings.most_age_s,
+        )
+        self._renderer = RenderWorker(self._clip_made, self._warn)
+        self._desk = ClipDesk(self._renderer.put, self._warn)
+        self._ring: Ring | None = None
+        self._manager: ClipManager | None = None
+        self._recording: Recording | None = None
+        if settings.clips is not None:
+            self._ring = Ring(settings.clips.reach_s, settings.ring_bytes)
+            self._manager = ClipManager(
+                stream_id, settings.clips, clips, self._desk, self._ring.cut, shapes_of(settings.rules)
+            )
+        if settings.file_s is not None:
+            self._recording = Recording(
+                recordings, settings.file_s, on_file=self._file_made, on_change=on_change
+            )
+        self._salvage(clips, recordings)
+        self._closed = threading.Event()
+        threading.Thread(target=self._keep_budget, name="disk budget", daemon=True).start()
+
+    def take(self, result: FrameResult, events: tuple[Event, ...]) -> tuple[Event, ...]:
+        self.index.add_result(result)
+        if self._manager is not None and self._ring is not None:
+            names = self._manager.add_result(result, events)
+            events = tuple(replace(event, clip=names.get(event.id, event.clip)) for event in events)
+            self._ring.keep_from(result.frame.time_s, result.frame.epoch)
+        for event in events:
+            self.index.add_event(event)
+        return events
+
+    def interrupt(self, reason: str, events: tuple[Event, ...]) -> None:
+        self.end(reason, events)
+        if self._recording is not None:
+            self._recording.end_file()
+
+    def end(self, reason: str | None, events: tuple[Event, ...]) -> None:
+        for event in events:
+            self.index.add_event(event)
+        if self._manager is not None:
+            self._manager.end(reason, events)
+
+    def close(self) -> None:
+        self._closed.set()
+        self._desk.close()
+        if self._recording is not None:
+            self._recording.close()
+        self._renderer.close(RENDER_S)
+        self.index.close()
+
+    def add_segment(self, segment: Segment) -> None:
+        if self._ring is not None:
+            self._ring.add(segment)
+        if self._manager is not None and segment.keyed:  # others cannot be decoded from their start
+            self._manager.add_segment(segment)
+        if self._recording is not None:
+            self._recording.add(segment)
+
+    def _salvage(self, clips: Path, recordings: Path) -> None:
+        salvage(recordings)
+        jobs = left_behind(clips)
+        mend(self.index, recordings, clips)
+        for job in jobs:
+            self._log.warning("the clip %s of a run that was killed is finished now", job.name)
+            self._renderer.put(job)
+
+    def _file_made(self, file: RecordedFile) -> None:
+        self.index.add_file(file)
+        self._budget.clear()
+
+    def _clip_made(self, files: ClipFiles) -> None:
+        self.index.add_clip(indexed(files))
+        self._budget.clear()
+
+    def _keep_budget(self) -> None:
+        """Delete what is too old also while nothing new is written."""
+        self._budget.clear()
+        while not self._closed.wait(BUDGET_S):
+            self._budget.clear()
+
+    def _warn(self, sentence: str) -> None:
+        self._log.warning("%s", sentence)
+
+
+def indexed(files: ClipFiles) -> IndexedClip:
+    """Return what the index keeps of a clip."""
+    return clip_from_facts(files.annotated, json.loads(files.facts.read_text(encoding="utf-8")))
+
+
+def shapes_of(rules: StreamRules | None) -> tuple[Shape, ...]:
+    """Return zones and lines as they are drawn."""
+    if rules is None:
+        return ()
+    zones = [Shape(zone.name, zone.polygon, closed=True) for zone in rules.zones]
+    lines = [Shape(line.name, (line.start, line.end), closed=False) for line in rules.lines]
+    return (*zones, *lines)

@@ -1,0 +1,111 @@
+"""Brings an index in line with what lies on the disk: a run was killed, or somebody took files away."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import sqlite3
+from collections.abc import Iterable, Iterator
+from dataclasses import replace
+from datetime import datetime
+from pathlib import Path
+
+from groundstream.operators.clips.place import PENDING
+from groundstream.operators.events.event import Event
+from groundstream.operators.recording.index import IndexedClip, IndexWriter
+from groundstream.operators.recording.index_tables import read_index
+from groundstream.operators.recording.recover import finished_file
+from groundstream.operators.records.event import event_from_record
+from groundstream.operators.video.recorded import is_recording
+
+KILLED = "the run was killed"
+
+
+def mend(index: IndexWriter, recordings: Path, clips: Path) -> None:
+    """Tell `index` what the last second of a killed run did not get there; no clip may be in the making.
+
+    Recordings and clips that it does not know are entered, those that are gone are taken out, and events
+    that nobody ended have ended where they were seen last.
+
+    Args:
+        index: which has told nothing of its own run yet.
+        recordings: folder of the recordings.
+        clips: folder of the clips.
+
+    Raises:
+        OutputError: the index cannot be read.
+    """
+    with contextlib.closing(read_index(index.path)) as connection:
+        _mend_recordings(connection, index, recordings)
+        for event in _open_events(connection):  # before their clips are looked at
+            index.add_event(event)
+        _mend_clips(connection, index, clips)
+
+
+def _mend_recordings(connection: sqlite3.Connection, index: IndexWriter, folder: Path) -> None:
+    known, there = _known(connection, "recordings"), set(filter(is_recording, _names(folder)))
+    for name in sorted(there - known):
+        if (file := finished_file(folder / name)) is not None:
+            index.add_file(file, salvaged=True)
+    for name in known - there:
+        index.forget_file(folder / name)
+
+
+def _mend_clips(connection: sqlite3.Connection, index: IndexWriter, folder: Path) -> None:
+    known, there = _known(connection, "clips"), _names(folder)
+    for name in sorted(there - known):
+        if name.endswith(".json") and (clip := _clip_of(folder / name, known)) is not None:
+            index.add_clip(clip)
+    for name in known - there:
+        index.forget_clip(folder / name)
+    pending = {f"{name}.mp4" for name in _names(folder / PENDING)}
+    rows = connection.execute("SELECT DISTINCT record ->> 'clip' FROM events WHERE record ->> 'clip' NOTNULL")
+    for (name,) in rows.fetchall():
+        if name not in there | pending | known:
+            index.unname_clip(name)
+
+
+def _clip_of(facts_path: Path, known: set[str]) -> IndexedClip | None:
+    """Return the clip of a file of facts; None where it is known already, or no file of facts."""
+    with contextlib.suppress(OSError, ValueError, KeyError, TypeError):
+        facts = json.loads(facts_path.read_text(encoding="utf-8"))
+        name = str(facts["files"]["annotated"])
+        if name not in known and facts_path.with_name(name).exists():
+            return clip_from_facts(facts_path.with_name(name), facts)
+    return None
+
+
+def clip_from_facts(path: Path, facts: dict[str, object]) -> IndexedClip:
+    """Return what the index keeps of a clip.
+
+    Raises:
+        KeyError, TypeError, ValueError: `facts` are not those of a clip.
+    """
+    events, got = facts["events"], facts["got"]
+    if not isinstance(got, dict) or not isinstance(events, Iterable):
+        raise TypeError(f"{path}: expected the facts of a clip")
+    return IndexedClip(
+        path,
+        int(str(facts["epoch"])),
+        float(got["start_s"]),
+        float(got["end_s"]),
+        datetime.fromisoformat(str(facts["start_wall"])).timestamp(),
+        datetime.fromisoformat(str(facts["end_wall"])).timestamp(),
+        tuple(str(event["id"]) for event in events),
+    )
+
+
+def _open_events(connection: sqlite3.Connection) -> Iterator[Event]:
+    for (record,) in connection.execute("SELECT record FROM events WHERE end_wall IS NULL").fetchall():
+        event = event_from_record(json.loads(record))
+        yield replace(event, type="end", end_s=event.after.time_s, truncated=KILLED)
+
+
+def _known(connection: sqlite3.Connection, table: str) -> set[str]:
+    return {Path(row[0]).name for row in connection.execute(f"SELECT path FROM {table}")}  # noqa: S608 -- constants
+
+
+def _names(folder: Path) -> set[str]:
+    with contextlib.suppress(OSError):
+        return {path.name for path in folder.iterdir()}
+    return set()

@@ -1,0 +1,113 @@
+"""Outputs by URL, and the worker that runs them."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from urllib.parse import parse_qsl, urlencode, urlsplit, urlunsplit
+
+from groundstream.operators.errors import ConfigError
+from groundstream.operators.sinks.base import ReaderGone, RecordSink, Sink
+from groundstream.operators.sinks.worker import SinkWorker, WorkerCounters
+
+__all__ = [
+    "ReaderGone",
+    "RecordSink",
+    "Sink",
+    "SinkWorker",
+    "WorkerCounters",
+    "file_of",
+    "is_standard_output",
+    "open_sink",
+    "writes_file",
+]
+
+_FILES = ("jsonl", "csv", "mot", "coco")
+_EXPECTED = (
+    "expected jsonl:FILE (jsonl:- is standard output), csv:FILE, mot:FILE, coco:FILE, redis://HOST/DB, "
+    "mqtt://HOST/TOPIC or webhook+https://HOST/PATH"
+)
+
+
+def open_sink(url: str, stream_id: str, keep_bytes: int = 0) -> Sink:
+    """Open the output that `url` names.
+
+    Args:
+        url: `jsonl:FILE`, `csv:FILE`, `mot:FILE` (a FILE of `-` is standard output), `coco:FILE`,
+            `redis://USER:PASSWORD@HOST:PORT/DB?stream=KEY&maxlen=N` (`rediss://` for TLS; further options
+            are redis-py's; KEY is `groundstream:{stream}` unless given),
+            `mqtt://USER:PASSWORD@HOST:PORT/TOPIC?format=frigate&qos=1&detections=1` (`mqtts://` for TLS), or
+            `webhook+https://USER:PASSWORD@HOST:PORT/PATH?QUERY#detections=1&spool=FILE`.
+        stream_id: takes the place of `{stream}` in FILE, KEY and TOPIC.
+        keep_bytes: so much of an old FILE is kept, and continued; else it is replaced.
+
+    Raises:
+        ConfigError: `url` is none of these.
+        OutputError: the output cannot be opened.
+    """
+    kind, colon, rest = url.partition(":")
+    if kind in ("redis", "rediss"):
+        return _open_redis(url, stream_id)
+    if kind in ("mqtt", "mqtts"):
+        from groundstream.operators.sinks.mqtt import MqttSink, mqtt_address
+
+        return MqttSink(mqtt_address(url, stream_id), stream_id)
+    if kind in ("webhook+http", "webhook+https"):
+        from groundstream.operators.sinks.webhook import WebhookSink, webhook_address
+
+        return WebhookSink(webhook_address(url, stream_id))
+    if not colon or kind not in _FILES:
+        raise ConfigError(f"an output cannot be of the kind {kind!r}; {_EXPECTED}")
+    if not rest:
+        raise ConfigError(f"the output {url!r} has no file name; {_EXPECTED}")
+    return _open_file(kind, file_of(url, stream_id), keep_bytes)
+
+
+def writes_file(url: str) -> bool:
+    """Tell whether an output's URL names a file, which must not be overwritten unasked."""
+    return url.partition(":")[0] in _FILES
+
+
+def is_standard_output(url: str) -> bool:
+    """Tell whether an output's URL names standard output, which only the program's own process has."""
+    return writes_file(url) and url.partition(":")[2] == "-"
+
+
+def file_of(url: str, stream_id: str) -> Path:
+    """Return the FILE of an output's URL; `stream_id` takes the place of `{stream}`."""
+    return Path(url.partition(":")[2].replace("{stream}", stream_id)).expanduser()
+
+
+def _open_file(kind: str, path: Path, keep_bytes: int) -> Sink:
+    if kind == "jsonl":
+        from groundstream.operators.sinks.jsonl import JsonlSink
+
+        return JsonlSink(path, keep_bytes=keep_bytes)
+    if kind == "csv":
+        from groundstream.operators.sinks.csv import CsvSink
+
+        return CsvSink(path, keep_bytes)
+    if kind == "mot":
+        from groundstream.operators.sinks.mot import MotSink
+
+        return MotSink(path, keep_bytes)
+    from groundstream.operators.sinks.coco import CocoSink
+
+    return CocoSink(path, keep_bytes)
+
+
+def _open_redis(url: str, stream_id: str) -> Sink:
+    from groundstream.operators.sinks.redis import MOST_ENTRIES, RedisStreamSink
+
+    try:
+        parts = urlsplit(url)
+        query = dict(parse_qsl(parts.query))
+        key = query.pop("stream", "groundstream:{stream}").replace("{stream}", stream_id)
+        most_entries = int(query.pop("maxlen", MOST_ENTRIES))
+    except ValueError:
+        # Its own words could quote the password.
+        raise ConfigError(
+            f"the Redis URL of an output cannot be read; {_EXPECTED}?stream=KEY&maxlen=N"
+        ) from None
+    if most_entries < 1:
+        raise ConfigError(f"expected maxlen of at least 1 entry of the Redis stream, but got {most_entries}")
+    return RedisStreamSink(urlunsplit(parts._replace(query=urlencode(query))), key, most_entries)

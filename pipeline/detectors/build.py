@@ -1,0 +1,77 @@
+"""From a checked configuration to a detector and its text cache, here or in a process of its own."""
+
+from __future__ import annotations
+
+import os
+
+import torch
+
+from groundstream.models.base import Grounder
+from groundstream.models.registry import load_grounder
+from groundstream.models.temporal.file import load_adapter
+from groundstream.models.temporal.memory import MemoryPool
+from groundstream.operators.detector.batcher import Batcher
+from groundstream.operators.detector.probe import find_max_batch
+from groundstream.operators.detector.temporal import TemporalDetector
+from groundstream.operators.text.cache import TextCache, TextEncoder
+from groundstream.operators.text.store_handed import HandedTexts
+from groundstream.operators.text.stores import TextStore, default_store_path, open_text_store
+from groundstream.pipeline.config.run import ModelConfig, RunConfig
+from groundstream.pipeline.detectors.host import DetectorHost
+
+
+def build_text_cache(url: str | None) -> TextCache:
+    """Open the text cache: in memory, in front of `url` (a file of the user's own when None).
+
+    Raises:
+        ConfigError: the URL is none that is known.
+    """
+    return TextCache(_open_store(url))
+
+
+def _open_store(url: str | None) -> TextStore | None:
+    return open_text_store(url or str(default_store_path()))
+
+
+def build_detector(config: ModelConfig, cache: TextCache) -> Batcher:
+    """Load the model and start the detector's thread.
+
+    Raises:
+        ModelError: the model cannot be had.
+    """
+    grounder = load_grounder(config.name, device=config.device, dtype=config.dtype, size_px=config.size_px)
+    encoder = TextEncoder(grounder, cache)
+    temporal = _build_temporal(config, grounder)
+    return Batcher(grounder, encoder.encode, config.max_batch or _batch_for(grounder), temporal)
+
+
+def _build_temporal(config: ModelConfig, grounder: Grounder) -> TemporalDetector | None:
+    if config.adapter == "none":
+        return None
+    adapter = load_adapter(config.adapter, grounder)
+    # A GPU's memory is scarce and converts in no time; on a CPU the conversion would cost more than it saves.
+    storage = None if grounder.device.type == "cpu" else torch.float16
+    return TemporalDetector(grounder, adapter, MemoryPool(config.adapter_memory_mb << 20, storage))
+
+
+def _batch_for(grounder: Grounder) -> int:
+    return grounder.preset.cpu_batch if grounder.device.type == "cpu" else find_max_batch(grounder)
+
+
+def build_detector_host(config: RunConfig, name: str, threads: int | None, beside: int) -> DetectorHost:
+    """Load the model for streams of other processes.
+
+    Args:
+        config: the run.
+        name: what the detector is called in health and metrics.
+        threads: for the model; None takes this machine's processors, shared with those beside it.
+        beside: detectors of this machine, this one included.
+
+    Raises:
+        ModelError: the model cannot be had.
+    """
+    # Ray allows a process as many threads as it reserves processors, which is one here.
+    torch.set_num_threads(threads or max(1, (os.cpu_count() or 1) // beside))
+    texts = HandedTexts(_open_store(config.text_cache))
+    batcher = build_detector(config.model, TextCache(texts))
+    return DetectorHost(batcher, texts, name, batcher.device)

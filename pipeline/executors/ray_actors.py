@@ -1,0 +1,63 @@
+"""The processes of a Ray cluster: thin shells around classes that know nothing of Ray.
+
+A stream's process imports no torch: what needs it is imported where a detector begins.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Mapping
+
+from groundstream.models.types import Prompt
+from groundstream.pipeline.config.run import RunConfig
+from groundstream.pipeline.detectors.messages import Answer, Ask, DetectorFacts, Prepared
+from groundstream.pipeline.executors.process_memory import return_freed_memory
+from groundstream.pipeline.observe.health import DetectorHealth
+from groundstream.pipeline.observe.logs import hush_libraries
+from groundstream.pipeline.streams.host import StreamHost, log_to
+
+
+class DetectorActor:
+    """A detector process. Asynchronous: pictures are taken while the model runs."""
+
+    def load(self, config: RunConfig, name: str, threads: int | None, beside: int) -> DetectorFacts:
+        """Load the model; comes first. See `build_detector_host`.
+
+        Raises:
+            ModelError: it cannot be had.
+        """
+        from groundstream.pipeline.detectors.build import build_detector_host
+
+        hush_libraries()
+        self._host = build_detector_host(config, name, threads, beside)
+        return self._host.facts
+
+    async def prepare(self, prompt: Prompt) -> Prepared:
+        """Encode a prompt."""
+        return await asyncio.to_thread(self._host.prepare, prompt)
+
+    async def learn(self, texts: Mapping[str, bytes]) -> None:
+        """Take over what another detector has encoded."""
+        self._host.learn(texts)
+
+    async def ask(self, ask: Ask) -> Answer:
+        """Detect in one picture; its pixels lie in memory that is shared with who sent them."""
+        return await asyncio.wrap_future(self._host.ask(ask))
+
+    async def end_stream(self, stream_id: str) -> None:
+        """Forget a stream."""
+        self._host.end_stream(stream_id)
+
+    async def health(self) -> DetectorHealth:
+        """Say how the detector does."""
+        return self._host.health
+
+
+class StreamActor(StreamHost):
+    """A stream process; its methods run in threads."""
+
+    def __init__(self, log_level: int) -> None:
+        return_freed_memory()
+        super().__init__()
+        hush_libraries()
+        log_to(self, log_level)

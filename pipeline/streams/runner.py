@@ -1,0 +1,245 @@
+"""One stream in whichever process: its source, its worker and its outputs."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from groundstream.models.types import Prompt
+from groundstream.operators.detector.client import DetectorClient
+from groundstream.operators.errors import GroundstreamError
+from groundstream.operators.frames import FrameResult
+from groundstream.operators.sinks.open import Sink, SinkWorker
+from groundstream.operators.sinks.resume import Kept, Position, Resume, first_track, go_on_after
+from groundstream.operators.sources.open import Source, SourceStatus
+from groundstream.operators.video.tap import PacketTap
+from groundstream.pipeline.observe.health import StreamMeter, stream_health
+from groundstream.pipeline.streams.base import OnResult, StreamSpec, StreamView
+from groundstream.pipeline.streams.build import (
+    build_sinks,
+    build_source,
+    build_worker,
+    check_outputs,
+    kept_outputs,
+    output_folder,
+    output_paths,
+)
+from groundstream.pipeline.streams.worker import StreamWorker
+
+if TYPE_CHECKING:
+    from groundstream.operators.recording.archive import Recorder
+    from groundstream.operators.video.segment import Segment
+
+log = logging.getLogger("groundstream.pipeline")
+
+
+class StreamRunner:
+    """Opens one stream, runs it to its end, and can say at any moment how it does.
+
+    `open`, `attach` and `run` follow each other in one thread; the rest may be called from any.
+
+    Attributes:
+        error: the first reason for which the stream or one of its outputs failed.
+        worker: the loop; None before `attach`.
+    """
+
+    def __init__(self, spec: StreamSpec, on_error: Callable[[Exception], None] | None = None) -> None:
+        self.spec = spec
+        self.error: Exception | None = None
+        self.worker: StreamWorker | None = None
+        self._on_error = on_error or (lambda error: None)
+        self._detector: DetectorClient | None = None
+        self._source: Source | None = None
+        self._sinks: list[SinkWorker] = []
+        self._status: SourceStatus | None = None
+        self._meter = StreamMeter()
+        self._last: Position | None = None
+        self._kept: dict[str, Kept] = {}
+        config = spec.config
+        self._tells = config.tells(spec.stream)
+        most_bytes = round(config.clips.pre_mb * 2**20)
+        self._tap = PacketTap(self._keep_segment, most_bytes) if config.keeps_video else None
+        self._recorder: Recorder | None = None
+        self._stopped = False
+
+    def open(self) -> None:
+        """Open the source; where the stream's process died, behind what its outputs hold.
+
+        Raises:
+            SourceError: it cannot be read.
+        """
+        stream, after = self.spec.stream, None
+        if (resume := self.spec.resume) is not None:
+            after = self._look_what_is_kept(resume)
+            if after is not None and (resume.has_end or not resume.live):
+                stream = stream.model_copy(update={"start_s": max(0.0, after.time_s)})
+        self._source = build_source(stream, self.spec.id, self._note_status, after, self._tap)
+
+    def check_outputs(self) -> None:
+        """Refuse to overwrite what an earlier run has written.
+
+        Raises:
+            OutputError: an output exists already, or its folder cannot be made.
+        """
+        if self.spec.resume is None:
+            check_outputs(self.spec.config.output, self.spec.id, self.spec.own_folder, self._tells)
+
+    def attach(self, detector: DetectorClient, owner: Sink | None = None) -> None:
+        """Open the outputs, of which the stream's `owner` may be one, and put the stream together.
+
+        Raises:
+            OutputError: an output cannot be opened.
+        """
+        assert self._source is not None, "attach before open"
+        self._detector = detector
+        self._sinks = build_sinks(
+            self.spec.config.output,
+            self.spec.id,
+            several=self.spec.own_folder,
+            live=self._source.semantics == "live",
+            on_error=self._sink_failed,
+            kept=self._kept,
+            events=self._tells,
+            further=[] if owner is None else [owner],
+        )
+        self._recorder = self._open_recorder() if self._tells else None
+        self.worker = build_worker(
+            self.spec.config,
+            self.spec.id,
+            self.spec.prompt,
+            self._source,
+            detector,
+            self._sinks,
+            first_track(self.spec.resume),
+            self._recorder,
+        )
+
+    def run(self, on_result: OnResult | None = None) -> None:
+        """Run to the end of the source or until `stop`; then close. What fails is kept in `error`."""
+        assert self.worker is not None, "run before attach"
+        try:
+            for result in self.worker:
+                self._note(result)
+                if on_result is not None:
+                    on_result(result)
+        except GroundstreamError as error:
+            self._note_error(error)
+        except Exception as error:
+            log.exception("stream %s: an error that should not happen", self.spec.id)
+            self._note_error(error)
+        finally:
+            self.close()
+
+    def step(self) -> FrameResult | None:
+        """Answer one frame; None when the source has ended."""
+        assert self.worker is not None, "step before attach"
+        result = self.worker.step()
+        if result is not None:
+            self._note(result)
+        return result
+
+    def set_prompt(self, prompt: Prompt) -> tuple[str, ...]:
+        """Ask `prompt` from the next result on; return the phrases that the model cannot know.
+
+        Raises:
+            ValueError: a phrase is too long for the model; the old prompt stays.
+        """
+        assert self.worker is not None, "set_prompt before attach"
+        return self.worker.set_prompt(prompt)
+
+    @property
+    def view(self) -> StreamView:
+        """The stream now."""
+        source = self._source
+        health = stream_health(
+            self.spec.id,
+            self._status,
+            source.counters if source else None,
+            self._meter,
+            sinks=self._sinks,
+            error=self.error,
+        )
+        return StreamView(
+            health,
+            live=source is not None and source.semantics == "live",
+            duration_s=source.info.duration_s if source and source.info else None,
+            results=self._results,
+            last=self._last,
+        )
+
+    @property
+    def _results(self) -> int:
+        """Frames answered; every frame of a file is, so that their number is known also after a restart."""
+        if self._source is not None and self._source.semantics == "file" and self._last is not None:
+            return self._last.seq + 1
+        return self._meter.detected + self._meter.stale
+
+    def stop(self) -> None:
+        """End soon; frames that are with the detector are still answered."""
+        self._stopped = True
+        if self._source is not None:
+            self._source.close()
+
+    def close(self) -> None:
+        """Stop, finish the outputs and free what the detector remembers; may be called twice."""
+        reason = str(self.error) if self.error else "the run was stopped" if self._stopped else None
+        self.stop()
+        recorder, self._recorder = self._recorder, None
+        for event in recorder.end(reason) if recorder is not None else ():
+            for sink in self._sinks:
+                sink.put_event(event)
+        for sink in self._sinks:
+            sink.close()
+        if recorder is not None:
+            recorder.close()
+        if self._detector is not None:
+            self._detector.end_stream(self.spec.id)
+
+    def _open_recorder(self) -> Recorder:
+        """Open what is told and kept, with what it drags in only where it is wanted."""
+        from groundstream.pipeline.streams.build_recorder import build_recorder
+
+        if self._tap is not None and self._tap.absent is not None:
+            log.warning("stream %s: no clips, no recording: %s", self.spec.id, self._tap.absent)
+        folder = output_folder(self.spec.config.output, self.spec.id, self.spec.own_folder)
+        return build_recorder(self.spec.config, self.spec.id, folder)
+
+    def _keep_segment(self, segment: Segment) -> None:
+        if (recorder := self._recorder) is not None:
+            recorder.add_segment(segment)
+
+    def _look_what_is_kept(self, resume: Resume) -> Position | None:
+        """Return the frame after which the stream goes on."""
+        output, stream_id, own_folder = self.spec.config.output, self.spec.id, self.spec.own_folder
+        self._kept = kept_outputs(output, stream_id, own_folder, resume)
+        records = output_paths(output, stream_id, own_folder).get("records")
+        after = go_on_after(resume, self._kept.values(), records)
+        log.info("stream %s: goes on after %s", stream_id, f"frame {after.seq}" if after else "its beginning")
+        return after
+
+    def _note_error(self, error: Exception) -> None:
+        self.error = self.error or error
+        self._on_error(error)
+
+    def _sink_failed(self, sink: str, error: Exception) -> None:
+        self._note_error(error)
+        if all(worker.failed for worker in self._sinks):
+            self.stop()
+
+    def _note_status(self, status: SourceStatus) -> None:
+        self._status = status
+        recorder = self._recorder if status.state in ("stalled", "reconnecting") else None
+        for event in recorder.interrupt(status.message) if recorder is not None else ():
+            for sink in self._sinks:
+                sink.put_event(event)
+
+    def _note(self, result: FrameResult) -> None:
+        self._meter.note(result)
+        frame = result.frame
+        before = self._last.tracks if self._last and self._last.epoch == frame.epoch else 0
+        numbers = np.asarray(result.detections.tracker_id)
+        tracks = max(before, int(numbers.max(initial=0)))
+        self._last = Position(frame.epoch, frame.seq, frame.time_s, tracks)

@@ -1,0 +1,186 @@
+"""The story of one stream, told by one loop."""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections import deque
+from collections.abc import Iterator, Sequence
+from concurrent.futures import Future
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+import numpy as np
+import supervision as sv
+from numpy.typing import NDArray
+
+from groundstream.models.types import Prompt, RawDetections
+from groundstream.operators.detector.client import DetectorClient, Moment
+from groundstream.operators.detector.letterbox import Letterbox, Picture
+from groundstream.operators.errors import DetectorUnavailable
+from groundstream.operators.frames import Frame, FrameResult
+from groundstream.operators.sinks.open import SinkWorker
+from groundstream.operators.sources.open import Source
+from groundstream.operators.tracking.association import PhraseTracker, no_objects
+
+if TYPE_CHECKING:
+    from groundstream.operators.recording.archive import Recorder
+
+MOST_FAILURES = 10  # so many frames in a row without an answer end the stream
+
+
+@dataclass(frozen=True, eq=False)
+class Pending:
+    """A frame that is with the detector."""
+
+    frame: Frame
+    picture: Picture
+    prompt: Prompt
+    answer: Future[RawDetections]
+    asked_s: float
+    timing_ms: dict[str, float]
+
+
+class StreamWorker:
+    """Reads one source, asks the detector, tracks, and hands results to the sinks.
+
+    A file looks ahead, so that the model never waits for it and one file alone can fill a batch; a live
+    stream has one frame in flight, and the newest one is next. Results come in the order of the frames.
+    """
+
+    def __init__(
+        self,
+        source: Source,
+        detector: DetectorClient,
+        letterbox: Letterbox,
+        tracker: PhraseTracker,
+        sinks: Sequence[SinkWorker],
+        prompt: Prompt,
+        recorder: Recorder | None = None,
+    ) -> None:
+        self._source, self._frames = source, iter(source)
+        self._detector, self._letterbox, self._tracker = detector, letterbox, tracker
+        self._sinks, self._recorder = sinks, recorder
+        self._prompt, self._prompt_lock = prompt, threading.Lock()
+        self._look_ahead = 1 if source.semantics == "live" else 2 * detector.max_batch
+        self._pending: deque[Pending] = deque()
+        self._failures = 0
+
+    def __iter__(self) -> Iterator[FrameResult]:
+        while result := self.step():
+            yield result
+
+    def step(self) -> FrameResult | None:
+        """Give the next frame's result to every sink and return it; None when the source has ended.
+
+        Raises:
+            SourceError: the source cannot be read.
+            DetectorUnavailable: too many frames in a row got no answer.
+        """
+        self._fill()
+        if not self._pending:
+            return None
+        pending = self._current(self._pending.popleft())
+        raw = self._wait(pending)
+        result = self._result(pending, raw)
+        events = self._recorder.take(result) if self._recorder is not None else ()
+        for sink in self._sinks:
+            sink.put(result)
+            for event in events:
+                sink.put_event(event)
+        return result
+
+    @property
+    def prompt(self) -> Prompt:
+        """The phrases that are asked of the next frame."""
+        with self._prompt_lock:
+            return self._prompt
+
+    def set_prompt(self, prompt: Prompt) -> tuple[str, ...]:
+        """Ask `prompt` from the next result on; tracks keep their ids. Safe from any thread.
+
+        Returns:
+            The phrases that the model cannot know.
+
+        Raises:
+            ValueError: a phrase is too long for the model; the old prompt stays.
+        """
+        unknown = self._detector.prepare(prompt)
+        with self._prompt_lock:
+            self._prompt = prompt
+        return unknown
+
+    def _fill(self) -> None:
+        while len(self._pending) < self._look_ahead:
+            started = time.perf_counter()
+            frame = next(self._frames, None)
+            if frame is None:
+                return
+            read = time.perf_counter()
+            picture = self._letterbox(frame.picture)
+            timing = {"decode": _ms(read - started), "letterbox": _ms(time.perf_counter() - read)}
+            self._pending.append(self._ask(frame, picture, timing))
+
+    def _ask(self, frame: Frame, picture: Picture, timing_ms: dict[str, float]) -> Pending:
+        prompt = self.prompt
+        moment = Moment(frame.stream_id, frame.epoch, frame.time_s)
+        answer = self._detector.submit(picture, prompt, moment)
+        return Pending(frame, picture, prompt, answer, time.perf_counter(), timing_ms)
+
+    def _current(self, pending: Pending) -> Pending:
+        """Ask again where the prompt has changed since, so that a change holds from the next result on."""
+        if pending.prompt.id == self.prompt.id:
+            return pending
+        return self._ask(pending.frame, pending.picture, pending.timing_ms)
+
+    def _wait(self, pending: Pending) -> RawDetections | None:
+        """Return the detector's answer; None where there is none, which is not the same as nothing found."""
+        try:
+            raw = pending.answer.result()
+        except DetectorUnavailable:
+            self._failures += 1
+            if self._failures >= MOST_FAILURES:
+                raise
+            return None
+        self._failures = 0
+        return raw
+
+    def _result(self, pending: Pending, raw: RawDetections | None) -> FrameResult:
+        answered = time.perf_counter()
+        found = self._track(pending, raw)
+        timing = pending.timing_ms | {
+            "detect": _ms(answered - pending.asked_s),
+            "track": _ms(time.perf_counter() - answered),
+        }
+        info = self._detector.info
+        return FrameResult(
+            pending.frame,
+            pending.prompt,
+            info,
+            found,
+            stale=raw is None,
+            adapter=info.adapter,
+            timing_ms=timing,
+        )
+
+    def _track(self, pending: Pending, raw: RawDetections | None) -> sv.Detections:
+        if raw is None:
+            return no_objects(pending.prompt)
+        frame = pending.frame
+        return self._tracker.update(
+            raw,
+            pending.picture.plan,
+            pending.prompt,
+            epoch=frame.epoch,
+            time_s=frame.time_s,
+            frame_bgr=lambda: as_bgr(frame),
+        )
+
+
+def as_bgr(frame: Frame) -> NDArray[np.uint8]:
+    """Return the frame's picture as (H, W, 3) uint8 BGR."""
+    return np.asarray(frame.picture.to_ndarray(format="bgr24"), np.uint8)
+
+
+def _ms(seconds: float) -> float:
+    return round(seconds * 1e3, 3)
