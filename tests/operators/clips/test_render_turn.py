@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from groundstream.operators.clips.manager import render_turn as module
+from groundstream.operators.clips import render_turn as module
 from groundstream.operators.clips.render_turn import render_turn
 
 HOLD = """

@@ -14,7 +14,7 @@ import recording_writer
 from browser import play
 from tap_videos import HEVC, PYRAMID, Shown, fingerprint, make_video, tapped
 
-from groundstream.operators.recording.recording import recover as salvage_module
+from groundstream.operators.recording import recover as salvage_module
 from groundstream.operators.recording.recording_files import RecordingFiles
 from groundstream.operators.recording.recover import salvage
 from groundstream.operators.sources.open import SourceOptions, open_source

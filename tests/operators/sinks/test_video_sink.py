@@ -128,7 +128,7 @@ for seq in range(10_000):
 
 def test_a_killed_run_leaves_a_video_that_plays(tmp_path: Path) -> None:
     path = tmp_path / "a.mp4"
-    code = _CHILD.format(here=str(Path(__file__).parents[1]), path=str(path))
+    code = _CHILD.format(here=str(Path(__file__).parent), path=str(path))
     with subprocess.Popen([sys.executable, "-c", code], stdout=subprocess.PIPE, text=True) as child:
         assert child.stdout is not None
         for line in child.stdout:
