@@ -62,7 +62,7 @@ class BoundedDict(Generic[K, V]):
             return found[0] if found is not None else None
 
     def replace(self, key: K, value: V, size_bytes: int) -> None:
-        """Put `value` in the place of the one of `key`, which keeps its age; one that is gone is no matter."""
+        """Put `value` in the place of the one of `key`, which keeps its age; nothing where it is gone."""
         with self._lock:
             if key in self._values:
                 self.size_bytes += size_bytes - self._values[key][1]
