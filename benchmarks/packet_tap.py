@@ -19,7 +19,6 @@ from pathlib import Path
 import psutil
 
 from groundstream.operators.recording.recording import Recording
-from groundstream.operators.segment_reader import segments_of
 from groundstream.operators.sources.open import SourceOptions, open_source
 from groundstream.operators.video.ring import Ring
 from groundstream.operators.video.segment import Segment
@@ -64,7 +63,8 @@ def cpu_s(side: Callable[[Path], int], video: Path) -> tuple[float, int]:
 
 def memory(video: Path) -> str:
     """Fill a ring per stream; return what they say that they hold, and what the process has grown by."""
-    segments = segments_of(video)
+    segments: list[Segment] = []
+    decode(video, PacketTap(segments.append))
     before = psutil.Process().memory_info().rss
     rings = [Ring(SECONDS, MOST_BYTES) for _ in range(STREAMS)]
     for each in rings:

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from groundstream.operators.errors import SourceError
-from groundstream.operators.sources.values import SourceCounters, SourceStatus, State
+from groundstream.operators.sources.base import SourceCounters, SourceStatus, State
 from groundstream.operators.utils.quantiles import NO_SAMPLES, Quantiles, SlidingQuantiles
 
 if TYPE_CHECKING:  # a stream's process does without torch

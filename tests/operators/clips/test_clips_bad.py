@@ -11,6 +11,7 @@ import numpy as np
 import pytest
 from clip_stage import Happening, Stage, expected
 from counter_video import make_counter, numbers
+from segment_reader import segments_of
 
 from groundstream.operators.clips.manager import ClipSettings
 from groundstream.operators.clips.names import clip_name
@@ -18,7 +19,6 @@ from groundstream.operators.clips.place import PENDING
 from groundstream.operators.clips.render_job import left_behind, render_job
 from groundstream.operators.errors import OutputError
 from groundstream.operators.frames import Frame
-from groundstream.operators.segment_reader import segments_of
 from groundstream.operators.sources.open import SourceOptions, open_source
 from groundstream.operators.video.segment import Segment
 from groundstream.operators.video.tap import PacketTap

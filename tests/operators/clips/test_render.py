@@ -6,6 +6,7 @@ import av
 import pytest
 from clip_stage import ZONE, expected, found, times
 from counter_video import UNEVEN_MS, make_counter, numbers
+from segment_reader import segments_of
 
 from groundstream.operators.clips.order import ClipFiles, ClipOrder, Span
 from groundstream.operators.clips.pieces import Piece, store
@@ -13,7 +14,6 @@ from groundstream.operators.clips.render import render_span
 from groundstream.operators.clips.timeline import Look, look_of
 from groundstream.operators.errors import OutputError
 from groundstream.operators.recording.recording import Recording
-from groundstream.operators.segment_reader import segments_of
 from groundstream.operators.sources.open import SourceOptions, open_source
 from groundstream.operators.video.recorded import RecordedFile
 from groundstream.operators.video.tap import PacketTap
