@@ -49,8 +49,12 @@ def recording(video: Path) -> int:
     kept = Ring(SECONDS, MOST_BYTES)
     with tempfile.TemporaryDirectory() as folder:
         record = Recording(Path(folder), 30.0, on_file=lambda file: None, on_change=lambda change: None)
-        kept.subscribe(record.add)
-        frames = decode(video, PacketTap(kept.add))
+
+        def keep(segment: Segment) -> None:
+            kept.add(segment)
+            record.add(segment)
+
+        frames = decode(video, PacketTap(keep))
         record.close()
     return frames
 

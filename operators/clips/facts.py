@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
-from datetime import UTC, datetime
 from itertools import pairwise
 from typing import Any
 
@@ -12,7 +11,8 @@ from groundstream.operators.clips.order import ClipOrder
 from groundstream.operators.clips.pieces import Piece
 from groundstream.operators.clips.raw import RawVideo
 from groundstream.operators.clips.timeline import SAME_S, SeenObject
-from groundstream.operators.video.writer import CLOCK
+from groundstream.operators.utils.times import rfc3339
+from groundstream.operators.video.containers import CLOCK
 
 SCHEMA = "groundstream.clip/1"
 
@@ -77,8 +77,8 @@ def facts_of(
         "events": [dict(event) for event in order.events],
         "asked": asdict(order.span),
         "got": {"start_s": start_s, "end_s": end_s, "frames": len(drawn.frames), "gaps": gaps(pieces)},
-        "start_wall": _utc(start_wall),
-        "end_wall": _utc(end_wall),
+        "start_wall": rfc3339(start_wall),
+        "end_wall": rfc3339(end_wall),
         "truncated": order.truncated,
         "width": width,
         "height": height,
@@ -99,7 +99,3 @@ def facts_of(
 def gaps(pieces: Sequence[Piece]) -> list[tuple[float, float]]:
     """Return the ranges of media time between pieces for which there is no video."""
     return [(a.end_s, b.start_s) for a, b in pairwise(pieces) if b.start_s > a.end_s + 10 * SAME_S]
-
-
-def _utc(wall: float) -> str:
-    return datetime.fromtimestamp(wall, UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z")

@@ -16,8 +16,8 @@ from groundstream.operators.clips.place import PENDING
 from groundstream.operators.clips.timeline import LONGEST_GAP_S, SAME_S, Timeline, look_of
 from groundstream.operators.events.event import Event
 from groundstream.operators.frames import FrameResult
-from groundstream.operators.video.annotate import Shape
 from groundstream.operators.video.segment import Segment
+from groundstream.operators.video.shape import Shape
 
 #: An event may be told so many seconds after it began: it must last a while to be no flicker, and a track is
 #: only gone when it has not been seen for a while.
@@ -95,7 +95,7 @@ class ClipManager:
         self._lock = threading.Lock()
 
     def add_segment(self, segment: Segment) -> None:
-        """Take a segment as it is completed (`Ring.subscribe`); one that cannot begin a file is left out."""
+        """Take a segment as it is completed, after the ring has it; one that cannot begin a file is left out."""
         if not segment.keyed:
             return
         with self._lock:

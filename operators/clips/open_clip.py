@@ -10,8 +10,8 @@ from groundstream.operators.clips.order import ClipOrder, Span
 from groundstream.operators.clips.timeline import LONGEST_GAP_S, SAME_S, Look
 from groundstream.operators.events.event import Event
 from groundstream.operators.records.event import event_record
-from groundstream.operators.video.annotate import Shape
 from groundstream.operators.video.segment import Segment
+from groundstream.operators.video.shape import Shape
 
 
 class OpenClip:

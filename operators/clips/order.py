@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from groundstream.operators.clips.timeline import SAME_S
-from groundstream.operators.video.annotate import Shape
+from groundstream.operators.video.shape import Shape
 
 
 @dataclass(frozen=True)

@@ -1,4 +1,4 @@
-"""The raw clip: recorded packets in one file, not encoded again."""
+"""The raw clip: recorded packets of a span, from the key frame before it, in one file; not encoded again."""
 
 from __future__ import annotations
 
@@ -11,10 +11,9 @@ import av
 
 from groundstream.operators.clips.pieces import Piece, open_piece
 from groundstream.operators.clips.timeline import SAME_S
-from groundstream.operators.video.writer import CLOCK, FRAGMENTED
+from groundstream.operators.video.containers import CLOCK, suffix_for
+from groundstream.operators.video.writer import FRAGMENTED
 
-#: What browsers play in MP4; all else goes to Matroska, so that an `.mp4` is a file that plays.
-MP4_CODECS = ("h264", "av1", "vp9")
 # Decoding stamps are below zero where there are B-frames; the pictures' own start at zero all the same.
 _MP4 = FRAGMENTED | {"movflags": f"{FRAGMENTED['movflags']}+delay_moov", "avoid_negative_ts": "disabled"}
 _MATROSKA = {"avoid_negative_ts": "disabled"}
@@ -39,10 +38,10 @@ def raw_suffix(pieces: Sequence[Piece]) -> str:
     """Return the ending of the raw clip's name: `.raw.mp4`; `.raw.mkv` where no browser would play that."""
     container, video, _ = open_piece(pieces[0])
     with container:
-        return ".raw.mp4" if video.codec_context.name in MP4_CODECS else ".raw.mkv"
+        return f".raw{suffix_for(video.codec_context.name)}"
 
 
-def remux(pieces: Sequence[Piece], start_s: float, end_s: float, path: Path) -> RawVideo:
+def write_raw(pieces: Sequence[Piece], start_s: float, end_s: float, path: Path) -> RawVideo:
     """Write the packets of `pieces` that `[start_s, end_s]` (media time in seconds) needs to `path`.
 
     The file starts with the last key frame at or before `start_s` and ends with the last picture at or before

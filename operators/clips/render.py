@@ -20,10 +20,11 @@ from groundstream.operators.clips.facts import DrawnFrames, facts_of
 from groundstream.operators.clips.order import ClipFiles, ClipOrder, Span
 from groundstream.operators.clips.pieces import Piece, in_order, read_piece, runs_of
 from groundstream.operators.clips.place import PENDING, ClipPlace, names_of
-from groundstream.operators.clips.raw import raw_suffix, remux
+from groundstream.operators.clips.raw import raw_suffix, write_raw
 from groundstream.operators.clips.timeline import SAME_S, Look, SeenObject, Tracks
 from groundstream.operators.errors import OutputError
-from groundstream.operators.video.annotate import Annotator, Shape
+from groundstream.operators.video.annotate import Annotator
+from groundstream.operators.video.shape import Shape
 from groundstream.operators.video.writer import VideoFile
 
 _JPEG_QUALITY = 85
@@ -89,7 +90,7 @@ def _make(
     if drawn is None:
         return None
     (_, start_s, start_wall), (_, end_s, end_wall) = drawn.frames[0], drawn.frames[-1]
-    raw = remux(run, start_s, end_s, place.raw)
+    raw = write_raw(run, start_s, end_s, place.raw)
     facts = facts_of(order, run, drawn, raw, place.names)
     place.facts.write_text(json.dumps(facts, ensure_ascii=False, allow_nan=False), encoding="utf-8")
     return ClipFiles(

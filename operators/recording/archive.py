@@ -22,15 +22,15 @@ from groundstream.operators.events.event import Event, Sighting
 from groundstream.operators.events.rules import StreamRules
 from groundstream.operators.frames import FrameResult
 from groundstream.operators.recording.budget import DiskBudget, Shelf
+from groundstream.operators.recording.files import RecordedFile, RecordingChange
 from groundstream.operators.recording.index import IndexedClip, IndexWriter
 from groundstream.operators.recording.index_repair import clip_from_facts, mend
 from groundstream.operators.recording.index_tables import INDEX
 from groundstream.operators.recording.recording import Recording
 from groundstream.operators.recording.recover import salvage
-from groundstream.operators.video.annotate import Shape
-from groundstream.operators.video.recorded import RecordedFile, RecordingChange
 from groundstream.operators.video.ring import Ring
 from groundstream.operators.video.segment import Segment
+from groundstream.operators.video.shape import Shape
 
 CLIPS_FOLDER = "clips"
 RECORDING_FOLDER = "recording"

@@ -11,8 +11,8 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from groundstream.operators.recording.files import is_recording
 from groundstream.operators.recording.index import IndexWriter
-from groundstream.operators.video.recorded import is_recording
 
 _log = logging.getLogger("groundstream.disk")
 #: Names of clips begin with their UTC time; their files share the name up to the first suffix of a kind.

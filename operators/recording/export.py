@@ -14,14 +14,14 @@ from groundstream.operators.clips.order import ClipFiles, ClipOrder, Span
 from groundstream.operators.clips.pieces import Piece
 from groundstream.operators.clips.render import render_span
 from groundstream.operators.clips.timeline import LONGEST_GAP_S
+from groundstream.operators.recording.files import PART, is_part
 from groundstream.operators.recording.index_reader import (
     IndexedRecording,
     find_indexes,
     frames_between,
     segments_between,
 )
-from groundstream.operators.video.recorded import PART, is_part
-from groundstream.operators.video.remux import facts_of
+from groundstream.operators.video.joined_file import FileFacts
 
 
 @dataclass(frozen=True)
@@ -78,7 +78,7 @@ def growing_files(folder: Path, end: Moment, stream: str | None = None) -> tuple
 
 def _grows_before(part: Path, end: Moment, stream: str | None) -> bool:
     try:
-        facts = facts_of(part)
+        facts = FileFacts.read(part)
     except (OSError, av.FFmpegError):  # its head is not written yet, or it was finished just now
         return False
     if facts is None or facts.stream_id != (stream or facts.stream_id):

@@ -18,9 +18,9 @@ from typing import Any
 from groundstream.operators.clips.timeline import Look, SeenObject, look_of
 from groundstream.operators.events.event import Event
 from groundstream.operators.frames import FrameResult
+from groundstream.operators.recording.files import RecordedFile
 from groundstream.operators.recording.index_tables import open_index, pack_objects
 from groundstream.operators.records.event import event_record
-from groundstream.operators.video.recorded import RecordedFile
 
 #: So much of what was seen may be lost with the process, and is not yet seen by readers.
 COMMIT_S = 1.0

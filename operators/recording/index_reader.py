@@ -11,9 +11,9 @@ from pathlib import Path
 
 from groundstream.operators.clips.timeline import Look
 from groundstream.operators.events.event import Event, EventKind
+from groundstream.operators.recording.files import RecordedFile
 from groundstream.operators.recording.index_tables import INDEX, read_index, unpack_objects
 from groundstream.operators.records.event import event_from_record
-from groundstream.operators.video.recorded import RecordedFile
 
 
 @dataclass(frozen=True)

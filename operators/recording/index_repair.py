@@ -12,11 +12,11 @@ from pathlib import Path
 
 from groundstream.operators.clips.place import PENDING
 from groundstream.operators.events.event import Event
+from groundstream.operators.recording.files import is_recording
 from groundstream.operators.recording.index import IndexedClip, IndexWriter
 from groundstream.operators.recording.index_tables import read_index
 from groundstream.operators.recording.recover import finished_file
 from groundstream.operators.records.event import event_from_record
-from groundstream.operators.video.recorded import is_recording
 
 KILLED = "the run was killed"
 

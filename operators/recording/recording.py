@@ -10,9 +10,9 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
+from groundstream.operators.recording.files import RecordedFile, RecordingChange
 from groundstream.operators.recording.recording_files import RecordingFiles
 from groundstream.operators.utils.files import RESERVE_BYTES
-from groundstream.operators.video.recorded import RecordedFile, RecordingChange
 from groundstream.operators.video.segment import Segment
 
 

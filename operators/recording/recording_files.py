@@ -13,9 +13,10 @@ from typing import BinaryIO, cast
 
 import av
 
+from groundstream.operators.recording.files import PART, RecordedFile, RecordingChange, into_place, new_name
 from groundstream.operators.utils.files import GuardedFile, check_room, cut_to_whole_boxes
-from groundstream.operators.video.recorded import PART, RecordedFile, RecordingChange, into_place, new_name
-from groundstream.operators.video.remux import JoinedFile, suffix_for
+from groundstream.operators.video.containers import suffix_for
+from groundstream.operators.video.joined_file import JoinedFile
 from groundstream.operators.video.segment import Segment
 
 #: After a failure that is not for want of room, the place is tried again so often.

@@ -9,9 +9,9 @@ from typing import BinaryIO, cast
 
 import av
 
+from groundstream.operators.recording.files import PART, RecordedFile, into_place, is_part
 from groundstream.operators.utils.files import GuardedFile, cut_to_whole_boxes, held
-from groundstream.operators.video.recorded import PART, RecordedFile, into_place, is_part
-from groundstream.operators.video.remux import copy_joined, facts_of
+from groundstream.operators.video.joined_file import FileFacts, copy_joined
 
 _log = logging.getLogger("groundstream.recording")
 #: A copy that is not finished; one that a killed salvage left is thrown away, its origin is still there.
@@ -33,7 +33,7 @@ def salvage(folder: Path) -> list[RecordedFile]:
 def finished_file(path: Path) -> RecordedFile | None:
     """Return a finished recording as it describes itself; None where it is none."""
     try:
-        facts = facts_of(path)
+        facts = FileFacts.read(path)
         length_s = 0.0 if facts is None else copy_joined(path, None)
         size_bytes = path.stat().st_size
     except (OSError, av.FFmpegError):
@@ -58,7 +58,7 @@ def _if_left(part: Path) -> RecordedFile | None:
 
 def _finish(part: Path) -> RecordedFile | None:
     try:
-        facts = facts_of(part)
+        facts = FileFacts.read(part)
     except av.InvalidDataError:
         part.unlink()  # the run was killed before the head of the file was written
         return None

@@ -21,8 +21,9 @@ from groundstream.operators.clips.render_job import render_job
 from groundstream.operators.events.event import Event, EventKind, EventType, Sighting
 from groundstream.operators.frames import Frame, FrameResult
 from groundstream.operators.sources.open import SourceOptions, open_source
-from groundstream.operators.video.annotate import Shape
 from groundstream.operators.video.ring import Ring
+from groundstream.operators.video.segment import Segment
+from groundstream.operators.video.shape import Shape
 from groundstream.operators.video.tap import PacketTap
 
 PROMPT = Prompt.of(["white van"])
@@ -108,8 +109,12 @@ class Stage:
         self.ring = Ring(self.settings.reach_s, 2**28)
         self.desk = ClipDesk(self.jobs.append, self.problems.append, self.desk_bytes)
         self.manager = ClipManager("cam", self.settings, self.folder, self.desk, self.ring.cut, self.shapes)
-        self.ring.subscribe(self.manager.add_segment)
         self._told: dict[int, EventType] = {}
+
+    def add_segment(self, segment: Segment) -> None:
+        """Take a segment as the archive of a stream does."""
+        self.ring.add(segment)
+        self.manager.add_segment(segment)
 
     def play(
         self,
@@ -120,7 +125,7 @@ class Stage:
         until: Callable[[Frame], bool] = lambda _: False,
     ) -> None:
         """Read a file; give the manager each `look_every`-th frame's result until a frame says to stop."""
-        tap = PacketTap(self.ring.add)
+        tap = PacketTap(self.add_segment)
         with open_source(str(path), "cam", SourceOptions(semantics="file"), tap=tap) as source:
             for number, frame in enumerate(source):
                 if until(frame):

@@ -41,7 +41,7 @@ def run(stage: Stage, segments: list[Segment], happenings: list[Happening]) -> N
     """Give segments, and after each one the results of its frames."""
     seq = 0
     for segment in segments:
-        stage.ring.add(segment)
+        stage.add_segment(segment)
         for time_s in segment.times_s:
             if time_s < segment.end_s:
                 picture = av.VideoFrame(segment.width, segment.height, "yuv420p")
@@ -222,7 +222,7 @@ def test_a_full_disk_while_an_event_goes_on_is_told_and_the_clip_has_a_gap(
     make_counter(tmp_path / "in.mp4", seconds=12.0, gop=15)
     stage = Stage(small_disk / "clips", SETTINGS)
     ballast = small_disk / "ballast"
-    tap = PacketTap(stage.ring.add)
+    tap = PacketTap(stage.add_segment)
     with open_source(str(tmp_path / "in.mp4"), "cam", SourceOptions(semantics="file"), tap=tap) as source:
         for frame in source:
             stage.give(frame, [Happening(4.0, 8.0)])

@@ -12,10 +12,10 @@ from groundstream.operators.clips.pieces import Piece, store
 from groundstream.operators.clips.render import render_span
 from groundstream.operators.clips.timeline import Look, look_of
 from groundstream.operators.errors import OutputError
+from groundstream.operators.recording.files import RecordedFile
 from groundstream.operators.recording.recording import Recording
 from groundstream.operators.segment_reader import segments_of
 from groundstream.operators.sources.open import SourceOptions, open_source
-from groundstream.operators.video.recorded import RecordedFile
 from groundstream.operators.video.tap import PacketTap
 
 

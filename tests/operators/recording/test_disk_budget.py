@@ -9,10 +9,10 @@ from pathlib import Path
 import pytest
 
 from groundstream.operators.recording.budget import Cleared, DiskBudget, Shelf
+from groundstream.operators.recording.files import RecordedFile
 from groundstream.operators.recording.index import IndexedClip, IndexWriter
 from groundstream.operators.recording.index_reader import segments_between
 from groundstream.operators.recording.index_tables import INDEX
-from groundstream.operators.video.recorded import RecordedFile
 
 NOW = time.time()
 

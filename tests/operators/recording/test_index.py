@@ -18,6 +18,7 @@ from result_factory import result, results
 from groundstream.operators.clips.timeline import look_of
 from groundstream.operators.errors import OutputError
 from groundstream.operators.recording import index as index_module
+from groundstream.operators.recording.files import RecordedFile
 from groundstream.operators.recording.index import IndexedClip, IndexWriter
 from groundstream.operators.recording.index_reader import (
     find_indexes,
@@ -27,7 +28,6 @@ from groundstream.operators.recording.index_reader import (
     segments_between,
 )
 from groundstream.operators.recording.index_tables import INDEX, read_index
-from groundstream.operators.video.recorded import RecordedFile
 
 ZERO = 1_700_000_000.25  # wall time of the factory's frame 0
 

@@ -8,12 +8,12 @@ from pathlib import Path
 from event_factory import event, sighting
 from tap_videos import make_video, tapped
 
+from groundstream.operators.recording.files import RecordedFile
 from groundstream.operators.recording.index import IndexedClip, IndexWriter
 from groundstream.operators.recording.index_reader import query_events, segments_between
 from groundstream.operators.recording.index_repair import KILLED, mend
 from groundstream.operators.recording.index_tables import INDEX, read_index
 from groundstream.operators.recording.recording_files import RecordingFiles
-from groundstream.operators.video.recorded import RecordedFile
 
 NAME = "20260101T000000.000Z-zone_enter-dog-00000000"
 

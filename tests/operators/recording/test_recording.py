@@ -15,11 +15,11 @@ import pytest
 from tap_videos import HEVC, ONE_KEY_FRAME, OPEN_GOP, PYRAMID, Shown, fingerprint, make_video, tapped
 
 from groundstream.operators.recording import recording_files
+from groundstream.operators.recording.files import RecordedFile, RecordingChange
 from groundstream.operators.recording.recording import Recording
 from groundstream.operators.recording.recording_files import RecordingFiles
 from groundstream.operators.segment_reader import read_recording
 from groundstream.operators.sources.open import SourceOptions, open_source
-from groundstream.operators.video.recorded import RecordedFile, RecordingChange
 from groundstream.operators.video.segment import Segment
 
 ROUNDING_S = 1e-3  # Matroska's; MP4 is a hundred times finer

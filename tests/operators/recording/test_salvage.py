@@ -19,7 +19,7 @@ from groundstream.operators.recording.recording_files import RecordingFiles
 from groundstream.operators.recording.recover import salvage
 from groundstream.operators.sources.open import SourceOptions, open_source
 from groundstream.operators.utils.files import held
-from groundstream.operators.video.remux import facts_of
+from groundstream.operators.video.joined_file import FileFacts
 from groundstream.operators.video.segment import Segment
 
 #: The suite kills a few times; a hundred times takes two minutes.
@@ -29,7 +29,7 @@ FPS = 15
 
 def played(path: Path) -> Shown:
     """Return the pictures of a recorded file at the stream's media times."""
-    facts = facts_of(path)
+    facts = FileFacts.read(path)
     assert facts is not None
     with open_source(str(path), "file", SourceOptions()) as source:
         return [(frame.time_s + facts.start_s, fingerprint(frame.picture)) for frame in source]
