@@ -12,11 +12,11 @@ from collections.abc import Callable
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from groundstream.operators.clips.desk import ClipDesk
+from groundstream.operators.clips.job import left_behind
 from groundstream.operators.clips.manager import ClipManager, ClipSettings
-from groundstream.operators.clips.order import ClipFiles
-from groundstream.operators.clips.render_job import left_behind
-from groundstream.operators.clips.render_worker import RenderWorker
+from groundstream.operators.clips.renderer import Renderer
+from groundstream.operators.clips.spec import ClipFiles
+from groundstream.operators.clips.writer import ClipWriter
 from groundstream.operators.events.engine import RuleEngine
 from groundstream.operators.events.event import Event, Sighting
 from groundstream.operators.events.rules import StreamRules
@@ -205,8 +205,8 @@ class _Store:
             most_bytes=settings.most_bytes,
             most_age_s=settings.most_age_s,
         )
-        self._renderer = RenderWorker(self._clip_made, self._warn)
-        self._desk = ClipDesk(self._renderer.put, self._warn)
+        self._renderer = Renderer(self._clip_made, self._warn)
+        self._desk = ClipWriter(self._renderer.put, self._warn)
         self._ring: Ring | None = None
         self._manager: ClipManager | None = None
         self._recording: Recording | None = None

@@ -9,10 +9,9 @@ from pathlib import Path
 
 import av
 
-from groundstream.operators.clips.names import clip_name
-from groundstream.operators.clips.order import ClipFiles, ClipOrder, Span
 from groundstream.operators.clips.pieces import Piece
 from groundstream.operators.clips.render import render_span
+from groundstream.operators.clips.spec import ClipFiles, ClipSpec, Span, clip_name
 from groundstream.operators.clips.timeline import LONGEST_GAP_S
 from groundstream.operators.recording.files import PART, is_part
 from groundstream.operators.recording.index_reader import (
@@ -102,7 +101,7 @@ def _cut(
     first, last = recordings[0], recordings[-1]
     span = Span(max(start.within(first), first.file.start_s), min(end.within(last), last.file.end_s))
     start_wall = first.file.start_wall + span.start_s - first.file.start_s
-    order = ClipOrder(clip_name(start_wall, "export", first.file.stream_id), first.file.stream_id, span)
+    order = ClipSpec(clip_name(start_wall, "export", first.file.stream_id), first.file.stream_id, span)
     pieces = [
         Piece(file.path, file.epoch, file.start_s, file.end_s, file.start_wall)
         for file in (recording.file for recording in recordings)

@@ -10,7 +10,7 @@ from dataclasses import replace
 from datetime import datetime
 from pathlib import Path
 
-from groundstream.operators.clips.place import PENDING
+from groundstream.operators.clips.job import PENDING
 from groundstream.operators.events.event import Event
 from groundstream.operators.recording.files import is_recording
 from groundstream.operators.recording.index import IndexedClip, IndexWriter

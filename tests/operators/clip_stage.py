@@ -15,9 +15,9 @@ from counter_video import ROUND_S, truth
 from result_factory import MODEL
 
 from groundstream.models.types import Prompt
-from groundstream.operators.clips.desk import ClipDesk
 from groundstream.operators.clips.manager import ClipManager, ClipSettings
-from groundstream.operators.clips.render_job import render_job
+from groundstream.operators.clips.renderer_main import render_job
+from groundstream.operators.clips.writer import ClipWriter
 from groundstream.operators.events.event import Event, EventKind, EventType, Sighting
 from groundstream.operators.frames import Frame, FrameResult
 from groundstream.operators.sources.open import SourceOptions, open_source
@@ -88,7 +88,7 @@ class Stage:
         folder: of the clips.
         settings: which clips.
         shapes: what is drawn beside the objects.
-        desk_bytes: what may wait for the disk.
+        writer_bytes: what may wait for the disk.
         jobs: folders of the jobs that were handed on.
         problems: what was told.
         names: the clip that was named for each event.
@@ -98,7 +98,7 @@ class Stage:
     folder: Path
     settings: ClipSettings
     shapes: Sequence[Shape] = (ZONE,)
-    desk_bytes: int = 2**27
+    writer_bytes: int = 2**27
     jobs: list[Path] = field(default_factory=list)
     problems: list[str] = field(default_factory=list)
     names: dict[str, str] = field(default_factory=dict)
@@ -107,8 +107,8 @@ class Stage:
     def __post_init__(self) -> None:
         self.folder.mkdir(parents=True, exist_ok=True)
         self.ring = Ring(self.settings.reach_s, 2**28)
-        self.desk = ClipDesk(self.jobs.append, self.problems.append, self.desk_bytes)
-        self.manager = ClipManager("cam", self.settings, self.folder, self.desk, self.ring.cut, self.shapes)
+        self.writer = ClipWriter(self.jobs.append, self.problems.append, self.writer_bytes)
+        self.manager = ClipManager("cam", self.settings, self.folder, self.writer, self.ring.cut, self.shapes)
         self._told: dict[int, EventType] = {}
 
     def add_segment(self, segment: Segment) -> None:
@@ -154,7 +154,7 @@ class Stage:
     def finish(self, reason: str | None = None) -> list[dict[str, Any]]:
         """End the stream, make all clips, and return their facts by time."""
         self.manager.end(reason)
-        self.desk.close()
+        self.writer.close()
         return self.render()
 
     def render(self) -> list[dict[str, Any]]:

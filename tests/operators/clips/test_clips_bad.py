@@ -12,10 +12,10 @@ import pytest
 from clip_stage import Happening, Stage, expected
 from counter_video import make_counter, numbers
 
+from groundstream.operators.clips.job import PENDING, left_behind
 from groundstream.operators.clips.manager import ClipSettings
-from groundstream.operators.clips.names import clip_name
-from groundstream.operators.clips.place import PENDING
-from groundstream.operators.clips.render_job import left_behind, render_job
+from groundstream.operators.clips.renderer_main import render_job
+from groundstream.operators.clips.spec import clip_name
 from groundstream.operators.errors import OutputError
 from groundstream.operators.frames import Frame
 from groundstream.operators.segment_reader import segments_of
@@ -202,7 +202,7 @@ def test_a_full_disk_while_a_clip_is_made_keeps_the_job(tmp_path: Path, small_di
     stage = Stage(small_disk / "clips", SETTINGS)
     stage.play(tmp_path / "in.mp4", [Happening(4.0, 6.0)])
     stage.manager.end()
-    stage.desk.close()
+    stage.writer.close()
     (job,) = stage.jobs
     ballast = small_disk / "ballast"
     with pytest.raises(OSError, match="No space"):
@@ -238,7 +238,7 @@ def test_a_full_disk_while_an_event_goes_on_is_told_and_the_clip_has_a_gap(
 
 def _settle(stage: Stage) -> None:
     deadline = time.monotonic() + 60
-    while stage.desk.waiting and time.monotonic() < deadline:
+    while stage.writer.waiting and time.monotonic() < deadline:
         time.sleep(0.01)
 
 
@@ -251,7 +251,7 @@ def test_a_finished_clip_is_never_overwritten(tmp_path: Path, stage: Stage) -> N
     make_counter(tmp_path / "in.mp4", seconds=8.0, gop=15)
     stage.play(tmp_path / "in.mp4", [Happening(4.0, 5.0)])
     stage.manager.end()
-    stage.desk.close()
+    stage.writer.close()
     (job,) = stage.jobs
     other = stage.folder / f"{job.name}.mp4"
     other.write_bytes(b"somebody's")
