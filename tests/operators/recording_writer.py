@@ -6,7 +6,7 @@ import sys
 import time
 from pathlib import Path
 
-from groundstream.operators.recording.recording_files import RecordingFiles
+from groundstream.operators.recording.writer import RecordingFiles
 from groundstream.operators.segment_reader import segments_of
 
 

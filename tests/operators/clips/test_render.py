@@ -13,7 +13,7 @@ from groundstream.operators.clips.spec import ClipFiles, ClipSpec, Span
 from groundstream.operators.clips.timeline import Look, look_of
 from groundstream.operators.errors import OutputError
 from groundstream.operators.recording.files import RecordedFile
-from groundstream.operators.recording.recording import Recording
+from groundstream.operators.recording.writer import RecordingWriter
 from groundstream.operators.segment_reader import segments_of
 from groundstream.operators.sources.open import SourceOptions, open_source
 from groundstream.operators.video.tap import PacketTap
@@ -22,7 +22,7 @@ from groundstream.operators.video.tap import PacketTap
 def recorded(path: Path, folder: Path) -> tuple[list[Piece], list[Look], list[float]]:
     """Record a file in files of 4 s; return them, what was seen, and the times of the pictures."""
     files = list[RecordedFile]()
-    recording = Recording(folder, 4.0, on_file=files.append, on_change=print, reserve_bytes=0)
+    recording = RecordingWriter(folder, 4.0, on_file=files.append, on_change=print, reserve_bytes=0)
     looks, times_s = list[Look | None](), list[float]()
     options = SourceOptions(semantics="file")
     with open_source(str(path), "cam", options, tap=PacketTap(recording.add)) as source:

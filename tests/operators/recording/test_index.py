@@ -185,7 +185,7 @@ def test_two_runs_and_two_streams_are_kept_apart(tmp_path: Path) -> None:
     assert len(query_tracks(tmp_path)) == 4
 
 
-def test_a_salvaged_file_belongs_to_the_run_that_began_it(tmp_path: Path) -> None:
+def test_a_recovered_file_belongs_to_the_run_that_began_it(tmp_path: Path) -> None:
     first = IndexWriter(tmp_path / INDEX, "cam", keep_looks=True)
     began = time.time()
     first.add_result(result(1, seq=3))
@@ -193,7 +193,7 @@ def test_a_salvaged_file_belongs_to_the_run_that_began_it(tmp_path: Path) -> Non
     time.sleep(0.01)
     second = IndexWriter(tmp_path / INDEX, "cam", keep_looks=True)
     file = dataclasses.replace(recorded(tmp_path, 0.0, 5.0), start_wall=began)
-    second.add_file(file, salvaged=True)
+    second.add_file(file, recovered=True)
     second.close()
     (recording,) = segments_between(tmp_path)
     assert recording.run == 1
