@@ -3,7 +3,7 @@
 A clip's name is decided here and nowhere else: `clip_name`. `ClipManager` calls it when an event (or the
 unbroken chain of `always`) begins a clip, `export_span` when one is cut out of a recording. `OpenClip` adds
 `.2`, `.3`, ... for the parts of a long clip, `render_span` `-2`, `-3`, ... where codec or size change within
-one, and `file_names` the endings of its four files.
+one, and `file_names` the endings of its four files. `DiskBudget` knows clips by names of this shape.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ from groundstream.operators.utils.times import file_stamp
 from groundstream.operators.video.shape import Shape
 
 _LONGEST_WORDS = 40  # characters; four bytes each at most, of the 255 that file systems allow
-#: A clip's files in the order in which they go into place: the facts last, so that who finds them finds all.
+#: Kinds of a clip's files in the order in which they go into place: who finds the facts finds all.
 KINDS = ("annotated", "raw", "thumbnail", "facts")
 
 

@@ -50,8 +50,8 @@ INSERT INTO events (id, run, kind, phrase, start_wall, end_wall, record) VALUES 
 ON CONFLICT (id) DO UPDATE SET end_wall = excluded.end_wall, record = json_set(
     excluded.record, '$.clip', coalesce(excluded.record ->> 'clip', record ->> 'clip'))
 """
-# A file without a run (recovered at the start of a later one) belongs to the newest run that had begun when it
-# was written; where clocks went back, to the first.
+# A file without a run (recovered at the start of a later one) belongs to the newest run that had begun when
+# it was written; where clocks went back, to the first.
 _ADD_FILE = """
 INSERT OR REPLACE INTO recordings VALUES (
     ?, coalesce(?, (SELECT max(run) FROM runs WHERE started_wall <= ?), (SELECT min(run) FROM runs)),
