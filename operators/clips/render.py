@@ -50,7 +50,7 @@ def render_span(
 
     Args:
         pieces: of one epoch, in any order; may reach beyond the span.
-        looks: what was seen in that epoch, in any spec.
+        looks: what was seen in that epoch, in any order.
         spec: name, span and what to draw.
         folder: where the clip goes.
         on_frame: called for each decoded picture, as a sign of life.
@@ -130,7 +130,7 @@ def _draw(
 def _frames(
     run: Sequence[Piece], span: Span, on_frame: Callable[[], None]
 ) -> Iterator[tuple[float, av.VideoFrame]]:
-    """Yield the pictures of the span in spec, each once, also where pieces overlap."""
+    """Yield the pictures of the span in order, each once, also where pieces overlap."""
     last_s = -inf
     for piece in run:
         for time_s, picture in read_piece(piece):
