@@ -20,14 +20,14 @@ from typing import IO, Any, Self
 
 from groundstream.operators.clips.pieces import Piece, store
 from groundstream.operators.clips.spec import ClipSpec
-from groundstream.operators.clips.timeline import Look, SeenObject
+from groundstream.operators.clips.timeline import Observation, SeenObject
 from groundstream.operators.utils.files import RESERVE_BYTES, check_room, replace_text, try_lock
 from groundstream.operators.video.segment import Segment
 
 #: Jobs, and the files of unfinished clips, live in this folder inside the folder of clips.
 PENDING = ".pending"
-_SPEC, _PIECES, _LOOKS, _LOCK = "job.json", "pieces.jsonl", "looks.jsonl", "lock"
-#: How an object of a look is written: a row in this order.
+_SPEC, _PIECES, _OBSERVATIONS, _LOCK = "job.json", "pieces.jsonl", "looks.jsonl", "lock"
+#: How an object of an observation is written: a row in this order.
 _OBJECT_FIELDS = ("track_id", "phrase", "score", "box", "state")
 
 
@@ -38,12 +38,12 @@ class ClipJob:
     Attributes:
         spec: what the clip is to be; of a run that died what it had become by then.
         pieces: the video, in the order in which it came.
-        looks: what was seen.
+        observations: what was seen.
     """
 
     spec: ClipSpec
     pieces: tuple[Piece, ...]
-    looks: tuple[Look, ...]
+    observations: tuple[Observation, ...]
 
 
 class JobFolder:
@@ -121,14 +121,16 @@ class JobFolder:
                 _link_or_copy(piece.path, path)
                 self._list_piece(replace(piece, path=path))
 
-    def add_look(self, look: Look) -> None:
+    def add_observation(self, observation: Observation) -> None:
         """Keep what was seen.
 
         Raises:
             OSError: it cannot be written.
         """
-        rows = [[getattr(seen, name) for name in _OBJECT_FIELDS] for seen in look.objects]
-        self._append(_LOOKS, {"epoch": look.epoch, "time_s": look.time_s, "objects": rows})
+        rows = [[getattr(seen, name) for name in _OBJECT_FIELDS] for seen in observation.objects]
+        self._append(
+            _OBSERVATIONS, {"epoch": observation.epoch, "time_s": observation.time_s, "objects": rows}
+        )
 
     def save(self, spec: ClipSpec) -> None:
         """Write down what the clip is to be, as far as it is known.
@@ -150,11 +152,11 @@ class JobFolder:
         """
         try:
             spec = ClipSpec.from_dict(json.loads((self.path / _SPEC).read_text(encoding="utf-8")))
-            looks = tuple(
-                Look(row["epoch"], row["time_s"], tuple(_seen(values) for values in row["objects"]))
-                for row in self._rows(_LOOKS)
+            observations = tuple(
+                Observation(row["epoch"], row["time_s"], tuple(_seen(values) for values in row["objects"]))
+                for row in self._rows(_OBSERVATIONS)
             )
-            return ClipJob(spec, tuple(self._read_pieces()), looks)
+            return ClipJob(spec, tuple(self._read_pieces()), observations)
         except (KeyError, TypeError, FileNotFoundError) as error:
             raise ValueError(f"{self.path} holds no job of a clip: {error}") from error
 

@@ -12,7 +12,7 @@ from typing import Literal
 from groundstream.operators.clips.job import PENDING
 from groundstream.operators.clips.open_clip import OpenClip
 from groundstream.operators.clips.spec import clip_name
-from groundstream.operators.clips.timeline import LONGEST_GAP_S, SAME_S, Timeline, look_of
+from groundstream.operators.clips.timeline import LONGEST_GAP_S, SAME_S, Timeline, observation_of
 from groundstream.operators.clips.writer import ClipWriter
 from groundstream.operators.events.event import Event
 from groundstream.operators.frames import FrameResult
@@ -111,15 +111,15 @@ class ClipManager:
         Returns:
             For the id of each of `events` that has a clip the file name of that clip, as it will be.
         """
-        frame, look = result.frame, look_of(result)
+        frame, observation = result.frame, observation_of(result)
         with self._lock:
-            if look is not None:
-                self._timeline.add(look)
+            if observation is not None:
+                self._timeline.add(observation)
             names = self._note(events)
             self._now = (frame.epoch, frame.time_s)
             for clip in self._clips:
-                if look is not None:
-                    clip.add_look(look)
+                if observation is not None:
+                    clip.add_observation(observation)
             self._advance()
         return names
 
@@ -196,8 +196,8 @@ class ClipManager:
         """Give a clip what there was before it began."""
         for segment in self._recent(clip.start_s, inf, clip.epoch):
             clip.add_segment(segment)
-        for look in self._timeline.slice(clip.start_s - LONGEST_GAP_S, inf):
-            clip.add_look(look)
+        for observation in self._timeline.slice(clip.start_s - LONGEST_GAP_S, inf):
+            clip.add_observation(observation)
 
     def _advance(self) -> None:
         """Go on in another part where a clip has become too long, and close what is complete."""
@@ -229,6 +229,6 @@ class ClipManager:
         folder = self._folder / PENDING / clip.next_name
         following = clip.seal(seam_s, self._writer.begin(folder, adopt=clip.job, from_s=seam_s))
         self._clips.append(following)
-        for look in self._timeline.slice(seam_s - LONGEST_GAP_S, inf):
-            following.add_look(look)
+        for observation in self._timeline.slice(seam_s - LONGEST_GAP_S, inf):
+            following.add_observation(observation)
         return following

@@ -7,14 +7,14 @@ from math import inf
 from pathlib import Path
 
 from groundstream.operators.clips.spec import ClipSpec, Span
-from groundstream.operators.clips.timeline import LONGEST_GAP_S, SAME_S, Look
+from groundstream.operators.clips.timeline import LONGEST_GAP_S, SAME_S, Observation
 from groundstream.operators.clips.writer import ClipWriter
 from groundstream.operators.events.event import Event
 from groundstream.operators.records.event import event_record
 from groundstream.operators.video.segment import Segment
 from groundstream.operators.video.shape import Shape
 
-_LOOK_BYTES, _OBJECT_BYTES = 200, 200  # what a look and an object of it take in memory, about
+_OBSERVATION_BYTES, _OBJECT_BYTES = 200, 200  # what an observation and an object of it take in memory, about
 
 
 class OpenClip:
@@ -109,11 +109,11 @@ class OpenClip:
         self._writer.put(self.job, lambda job: job.add_piece(segment), segment.size_bytes)
         self._save()
 
-    def add_look(self, look: Look) -> None:
+    def add_observation(self, observation: Observation) -> None:
         """Take what was seen if it tells something of the clip."""
-        if look.epoch == self.epoch and look.time_s >= self.start_s - LONGEST_GAP_S:
-            size_bytes = _LOOK_BYTES + _OBJECT_BYTES * len(look.objects)
-            self._writer.put(self.job, lambda job: job.add_look(look), size_bytes)
+        if observation.epoch == self.epoch and observation.time_s >= self.start_s - LONGEST_GAP_S:
+            size_bytes = _OBSERVATION_BYTES + _OBJECT_BYTES * len(observation.objects)
+            self._writer.put(self.job, lambda job: job.add_observation(observation), size_bytes)
 
     def seal(self, seam_s: float, job: Path) -> OpenClip:
         """End at `seam_s`, and return the part that goes on from there with what has not ended."""

@@ -24,7 +24,7 @@ from groundstream.operators.clips.job import PENDING
 from groundstream.operators.clips.pieces import Piece, in_order, read_piece, runs_of
 from groundstream.operators.clips.raw import raw_suffix, write_raw
 from groundstream.operators.clips.spec import KINDS, ClipFiles, ClipSpec, Span, file_names
-from groundstream.operators.clips.timeline import SAME_S, Look, SeenObject, Tracks
+from groundstream.operators.clips.timeline import SAME_S, Observation, SeenObject, Tracks
 from groundstream.operators.errors import OutputError
 from groundstream.operators.utils.files import explain
 from groundstream.operators.video.annotate import Annotator
@@ -37,7 +37,7 @@ _ENCODER_THREADS = 2  # the live streams come first
 
 def render_span(
     pieces: Sequence[Piece],
-    looks: Sequence[Look],
+    observations: Sequence[Observation],
     spec: ClipSpec,
     folder: Path,
     *,
@@ -50,7 +50,7 @@ def render_span(
 
     Args:
         pieces: of one epoch, in any order; may reach beyond the span.
-        looks: what was seen in that epoch, in any order.
+        observations: what was seen in that epoch, in any order.
         spec: name, span and what to draw.
         folder: where the clip goes.
         on_frame: called for each decoded picture, as a sign of life.
@@ -62,7 +62,7 @@ def render_span(
         ValueError: pieces of several epochs.
         OutputError: a file cannot be read or written; what was begun is gone again.
     """
-    needed, tracks = _reaching(in_order(pieces), spec.span), Tracks(looks)
+    needed, tracks = _reaching(in_order(pieces), spec.span), Tracks(observations)
     work = folder / PENDING / spec.name
     made: list[tuple[ClipOutput, ClipFiles]] = []
     try:

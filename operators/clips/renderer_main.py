@@ -101,7 +101,7 @@ def render_job(path: Path, on_frame: Callable[[], None] = lambda: None) -> tuple
         files: tuple[ClipFiles, ...] = ()
         if not (target / f"{job.spec.name}.json").exists():  # the facts come last: it was made already
             _check_room(job, target)
-            files = render_span(job.pieces, job.looks, job.spec, target, on_frame=on_frame)
+            files = render_span(job.pieces, job.observations, job.spec, target, on_frame=on_frame)
         folder.remove()
         return files
 

@@ -84,7 +84,7 @@ class ClipSpec:
         events: records of the events that it was made for.
         shapes: zones and lines to draw.
         truncated: why it ends before its time; None where it does not.
-        best_s: media time of its best moment; None looks for the highest score.
+        best_s: media time of its best moment; None takes that of the highest score.
     """
 
     name: str

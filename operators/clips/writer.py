@@ -29,7 +29,7 @@ class ClipWriter:
         Args:
             submit: gets the folder of each job that is complete, in the writer's thread.
             on_problem: gets one sentence for each clip that could not be kept whole, in the same thread.
-            most_bytes: video and looks that may wait for the disk.
+            most_bytes: video and observations that may wait for the disk.
         """
         self._submit, self._on_problem = submit, on_problem
         self._open: dict[Path, JobFolder] = {}
@@ -40,7 +40,7 @@ class ClipWriter:
 
     @property
     def dropped(self) -> int:
-        """Segments and looks that were lost because the disk was too slow."""
+        """Segments and observations that were lost because the disk was too slow."""
         return self._worker.dropped
 
     @property

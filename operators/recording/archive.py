@@ -179,7 +179,9 @@ class StreamArchive:
     def _open(self, stream_id: str, settings: ArchiveSettings, folder: Path) -> None:
         """Open what goes to disk, and finish what a dead run left there."""
         clips, recordings = folder / CLIPS_FOLDER, folder / RECORDING_FOLDER
-        index = self._index = IndexWriter(folder / INDEX, stream_id, keep_looks=settings.file_s is not None)
+        index = self._index = IndexWriter(
+            folder / INDEX, stream_id, keep_observations=settings.file_s is not None
+        )
         budget = DiskBudget(
             [StreamFolders(recordings, clips, index)],
             most_bytes=settings.most_bytes,

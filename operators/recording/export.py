@@ -106,11 +106,11 @@ def _cut(
         Piece(file.path, file.epoch, file.start_s, file.end_s, file.start_wall)
         for file in (recording.file for recording in recordings)
     ]
-    looks = [
-        look
+    observations = [
+        observation
         for recording in recordings
-        for look in frames_between(recording, span.start_s - LONGEST_GAP_S, span.end_s + LONGEST_GAP_S)
-        if recording.file.start_s <= look.time_s < recording.file.end_s or len(recordings) == 1
+        for observation in frames_between(recording, span.start_s - LONGEST_GAP_S, span.end_s + LONGEST_GAP_S)
+        if recording.file.start_s <= observation.time_s < recording.file.end_s or len(recordings) == 1
     ]
     out.mkdir(parents=True, exist_ok=True)
-    return render_span(pieces, looks, spec, out)
+    return render_span(pieces, observations, spec, out)

@@ -15,7 +15,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from groundstream.operators.clips.timeline import Look, SeenObject, look_of
+from groundstream.operators.clips.timeline import Observation, SeenObject, observation_of
 from groundstream.operators.events.event import Event
 from groundstream.operators.frames import FrameResult
 from groundstream.operators.recording.files import RecordedFile
@@ -122,15 +122,15 @@ class IndexWriter:
     Args:
         path: the file; made when it is not there.
         stream_id: the stream.
-        keep_looks: what was seen in every frame is kept, too, as long as its recording; for `export`.
+        keep_observations: what was seen in every frame is kept, too, as long as its recording; for `export`.
 
     Raises:
         OutputError: it cannot be written, or another version of groundstream made it.
     """
 
-    def __init__(self, path: Path, stream_id: str, *, keep_looks: bool) -> None:
+    def __init__(self, path: Path, stream_id: str, *, keep_observations: bool) -> None:
         self.lost = 0
-        self.path, self._keep_looks = path, keep_looks
+        self.path, self._keep_observations = path, keep_observations
         self._connection = open_index(path)
         with self._connection:
             made = self._connection.execute(
@@ -151,17 +151,17 @@ class IndexWriter:
 
     def add_result(self, result: FrameResult) -> None:
         """Note what was seen in a frame."""
-        look = look_of(result)
-        if look is None:
+        observation = observation_of(result)
+        if observation is None:
             return
         statements: list[_Statement] = []
         # Of frames without objects one is enough: it says that the tracks before it were not there.
-        if self._keep_looks and (look.objects or self._saw_objects):
-            row = (self._run_id, look.epoch, look.time_s, pack_objects(look.objects))
+        if self._keep_observations and (observation.objects or self._saw_objects):
+            row = (self._run_id, observation.epoch, observation.time_s, pack_objects(observation.objects))
             statements.append((_ADD_FRAME, row))
-        self._saw_objects = bool(look.objects)
+        self._saw_objects = bool(observation.objects)
         with self._lock:
-            self._note(look, result.frame.wall_time)
+            self._note(observation, result.frame.wall_time)
         self._put(statements)
 
     def add_event(self, event: Event) -> None:
@@ -221,17 +221,25 @@ class IndexWriter:
         if at_once:
             self._worker.put(None)
 
-    def _note(self, look: Look, wall: float) -> None:
-        for seen in look.objects:
+    def _note(self, observation: Observation, wall: float) -> None:
+        for seen in observation.objects:
             if not seen.track_id:
                 continue
             noted = self._tracks.get((seen.track_id, seen.phrase))
             if noted is None:
-                noted = _Sightings(look.epoch, look.time_s, wall, look.time_s, wall, seen, look.time_s)
+                noted = _Sightings(
+                    observation.epoch,
+                    observation.time_s,
+                    wall,
+                    observation.time_s,
+                    wall,
+                    seen,
+                    observation.time_s,
+                )
                 self._tracks[seen.track_id, seen.phrase] = noted
-            noted.last_s, noted.last_wall = look.time_s, wall
+            noted.last_s, noted.last_wall = observation.time_s, wall
             if seen.score > noted.best.score:
-                noted.best, noted.best_s = seen, look.time_s
+                noted.best, noted.best_s = seen, observation.time_s
 
     def _commit(self, done: threading.Event | None = None) -> None:
         """Write what has come since the last time; then say that it is `done`."""

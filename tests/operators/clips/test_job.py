@@ -11,12 +11,12 @@ from counter_video import make_counter
 
 from groundstream.operators.clips.job import PENDING, JobFolder, left_behind
 from groundstream.operators.clips.spec import ClipSpec, Span
-from groundstream.operators.clips.timeline import Look, SeenObject
+from groundstream.operators.clips.timeline import Observation, SeenObject
 from groundstream.operators.segment_reader import segments_of
 from groundstream.operators.video.segment import Segment
 
 SPEC = ClipSpec("clip", "cam", Span(1.0, 4.0), events=({"id": "e0"},), shapes=(ZONE,), best_s=2.0)
-LOOK = Look(1, 2.0, (SeenObject("cam:1:1", "white van", 0.8, (0.1, 0.2, 0.3, 0.4)),))
+OBSERVATION = Observation(1, 2.0, (SeenObject("cam:1:1", "white van", 0.8, (0.1, 0.2, 0.3, 0.4)),))
 
 
 @pytest.fixture
@@ -30,7 +30,7 @@ def filled(folder: Path, segments: list[Segment], name: str = "clip") -> Path:
     with JobFolder.create(folder / PENDING / name) as job:
         for segment in segments:
             job.add_piece(segment)
-        job.add_look(LOOK)
+        job.add_observation(OBSERVATION)
         job.save(SPEC)
     return job.path
 
@@ -43,7 +43,7 @@ def test_what_went_in_comes_out(tmp_path: Path, segments: list[Segment]) -> None
     assert job is not None
     with job:
         kept = job.read()
-    assert (kept.spec, kept.looks) == (SPEC, (LOOK,))
+    assert (kept.spec, kept.observations) == (SPEC, (OBSERVATION,))
     assert [(piece.start_s, piece.end_s, piece.times_s) for piece in kept.pieces] == [
         (each.start_s, each.end_s, each.times_s) for each in segments
     ]
@@ -89,7 +89,7 @@ def test_lines_that_were_cut_are_left_out(tmp_path: Path, segments: list[Segment
     with job:
         kept = job.read()
 
-    assert (len(kept.pieces), kept.looks) == (len(segments), (LOOK,))
+    assert (len(kept.pieces), kept.observations) == (len(segments), (OBSERVATION,))
 
 
 @pytest.mark.parametrize(

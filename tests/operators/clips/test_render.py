@@ -10,7 +10,7 @@ from counter_video import UNEVEN_MS, make_counter, numbers
 from groundstream.operators.clips.pieces import Piece, store
 from groundstream.operators.clips.render import render_span
 from groundstream.operators.clips.spec import ClipFiles, ClipSpec, Span
-from groundstream.operators.clips.timeline import Look, look_of
+from groundstream.operators.clips.timeline import Observation, observation_of
 from groundstream.operators.errors import OutputError
 from groundstream.operators.recording.files import RecordedFile
 from groundstream.operators.recording.writer import RecordingWriter
@@ -19,20 +19,20 @@ from groundstream.operators.sources.open import SourceOptions, open_source
 from groundstream.operators.video.tap import PacketTap
 
 
-def recorded(path: Path, folder: Path) -> tuple[list[Piece], list[Look], list[float]]:
+def recorded(path: Path, folder: Path) -> tuple[list[Piece], list[Observation], list[float]]:
     """Record a file in files of 4 s; return them, what was seen, and the times of the pictures."""
     files = list[RecordedFile]()
     recording = RecordingWriter(folder, 4.0, on_file=files.append, on_change=print, reserve_bytes=0)
-    looks, times_s = list[Look | None](), list[float]()
+    observations, times_s = list[Observation | None](), list[float]()
     options = SourceOptions(semantics="file")
     with open_source(str(path), "cam", options, tap=PacketTap(recording.add)) as source:
         for frame in source:
             times_s.append(frame.time_s)
             if frame.seq % 5 == 0:
-                looks.append(look_of(found(frame)))
+                observations.append(observation_of(found(frame)))
     recording.close()
     pieces = [Piece(file.path, file.epoch, file.start_s, file.end_s, file.start_wall) for file in files]
-    return pieces, [look for look in looks if look is not None], times_s
+    return pieces, [observation for observation in observations if observation is not None], times_s
 
 
 def spec(name: str, start_s: float, end_s: float) -> ClipSpec:
@@ -51,9 +51,9 @@ def spec(name: str, start_s: float, end_s: float) -> ClipSpec:
 )
 def test_any_range_of_a_recording_is_cut_exactly(tmp_path: Path, how: dict[str, object], suffix: str) -> None:
     make_counter(tmp_path / f"in{suffix}", **how)  # type: ignore[arg-type]
-    pieces, looks, times_s = recorded(tmp_path / f"in{suffix}", tmp_path / "recording")
+    pieces, observations, times_s = recorded(tmp_path / f"in{suffix}", tmp_path / "recording")
     assert len(pieces) > 3
-    clips = render_span(pieces, looks, spec("export", 2.7, 11.31), tmp_path)
+    clips = render_span(pieces, observations, spec("export", 2.7, 11.31), tmp_path)
     (clip,) = clips
     wanted = expected(times_s, 2.7, 11.31)
     assert numbers(clip.annotated) == wanted

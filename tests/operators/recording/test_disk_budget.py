@@ -107,7 +107,7 @@ def test_what_is_being_written_and_what_others_made_stays(tmp_path: Path) -> Non
 
 
 def test_the_index_follows(tmp_path: Path) -> None:
-    index = IndexWriter(tmp_path / INDEX, "cam", keep_looks=True)
+    index = IndexWriter(tmp_path / INDEX, "cam", keep_observations=True)
     files = put_recordings(tmp_path, 2)
     clip = put_clip(tmp_path, "20260101T000000.000Z-appear-00000000", 1.0)
     for number, path in enumerate(files):

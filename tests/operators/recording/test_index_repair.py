@@ -47,13 +47,13 @@ def clip_in(folder: Path, events: list[dict[str, str]]) -> Path:
 
 def repaired(tmp_path: Path) -> None:
     """Begin another run in the same folder."""
-    index = IndexWriter(tmp_path / INDEX, "cam", keep_looks=True)
+    index = IndexWriter(tmp_path / INDEX, "cam", keep_observations=True)
     repair(index, tmp_path / "recording", tmp_path / "clips")
     index.close()
 
 
 def written(tmp_path: Path) -> IndexWriter:
-    return IndexWriter(tmp_path / INDEX, "cam", keep_looks=True)
+    return IndexWriter(tmp_path / INDEX, "cam", keep_observations=True)
 
 
 def test_recordings_that_it_does_not_know_are_entered_under_their_run(tmp_path: Path) -> None:
