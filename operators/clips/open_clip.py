@@ -21,7 +21,7 @@ class OpenClip:
     """One clip, or one part of a long one, as it grows; knows what it needs and has it written to its job.
 
     Attributes:
-        job: folder of its job.
+        job: folder of its job; it has the name of this part of the clip.
         epoch: of the stream.
         start_s: media time at which it is to start.
         covered_s: media time up to which there is video.
@@ -55,7 +55,7 @@ class OpenClip:
     @property
     def file_name(self) -> str:
         """Name of the annotated video."""
-        return f"{self._part_name}.mp4"
+        return f"{self.job.name}.mp4"
 
     @property
     def next_name(self) -> str:
@@ -67,10 +67,6 @@ class OpenClip:
         """Media time at which it is to end; infinite while that is not known."""
         open_ended = not self.sealed and (self.endless or self._running)
         return inf if open_ended else self._known_end_s
-
-    @property
-    def _part_name(self) -> str:
-        return self._name if self._part == 1 else f"{self._name}.{self._part}"
 
     def has(self, event_id: str) -> bool:
         """Tell whether this event belongs to it."""
@@ -154,7 +150,7 @@ class OpenClip:
         """Return what the clip is to be as things stand; `cut` says why it would end here if it had to."""
         end_s = self.end_s if self.end_s < inf else max(self.covered_s, self.start_s)
         return ClipSpec(
-            name=self._part_name,
+            name=self.job.name,
             stream_id=self._stream_id,
             span=Span(self.start_s, end_s, open_end=self.sealed),
             part=self._part,
