@@ -39,7 +39,7 @@ def raw_suffix(pieces: Sequence[Piece]) -> str:
     """Return the ending of the raw clip's name: `.raw.mp4`; `.raw.mkv` where no browser would play that."""
     container, video, _ = open_piece(pieces[0])
     with container:
-        return f".raw{suffix_for(video.codec_context.name)}"
+        return f".raw{suffix_for(video.codec_context.codec.canonical_name)}"
 
 
 def write_raw(pieces: Sequence[Piece], start_s: float, end_s: float, path: Path) -> RawVideo:
@@ -62,7 +62,8 @@ def write_raw(pieces: Sequence[Piece], start_s: float, end_s: float, path: Path)
     container, template, _ = open_piece(pieces[0])
     options = _MP4 if path.suffix == ".mp4" else _MATROSKA
     with container, av.open(str(path), "w", options=dict(options)) as out:
-        stream = out.add_stream_from_template(template)
+        # Opaque: nothing is encoded, and for some codecs (AV1) there is no encoder of the decoder's name.
+        stream = out.add_stream_from_template(template, opaque=True)
         stream.time_base = CLOCK
         for number, (packet, time_s) in enumerate(_packets(pieces)):
             if cut.first <= number <= cut.last:
