@@ -45,7 +45,7 @@ from groundstream.pipeline.config.run import (
 from groundstream.pipeline.streams.worker import StreamWorker
 
 if TYPE_CHECKING:
-    from groundstream.operators.recording.archive import Recorder
+    from groundstream.operators.recording.archive import StreamArchive
 
 LEAVE_RATIO = 0.7  # a phrase ceases to hold at this part of the score at which it began to
 SINK_CAPACITY = 64  # results that may wait for a slow sink; each holds its decoded frame
@@ -87,7 +87,7 @@ def build_worker(
     detector: DetectorClient,
     sinks: list[SinkWorker],
     first_track: int = 1,
-    recorder: Recorder | None = None,
+    recorder: StreamArchive | None = None,
 ) -> StreamWorker:
     """Put one stream together, whose tracks are numbered from `first_track` on."""
     score = config.track.score or detector.preset.score

@@ -7,7 +7,7 @@ from pathlib import Path
 from groundstream.operators.clips.manager import ClipSettings
 from groundstream.operators.events.engine import GONE_S
 from groundstream.operators.events.rules import StreamRules
-from groundstream.operators.recording.archive import Recorder, RecorderSettings
+from groundstream.operators.recording.archive import ArchiveSettings, StreamArchive
 from groundstream.pipeline.config.events import ClipsConfig
 from groundstream.pipeline.config.run import RunConfig, TrackConfig
 
@@ -15,22 +15,22 @@ _DAY_S = 86400.0
 _MARGIN_S = 0.7  # settling twice, as counts do
 
 
-def build_recorder(config: RunConfig, stream_id: str, folder: Path | None) -> Recorder:
+def build_recorder(config: RunConfig, stream_id: str, folder: Path | None) -> StreamArchive:
     """Open what is told and kept of the only stream of `config`.
 
     Raises:
         OutputError: the index cannot be written.
     """
-    return Recorder(stream_id, recorder_settings(config), folder)
+    return StreamArchive(stream_id, recorder_settings(config), folder)
 
 
-def recorder_settings(config: RunConfig) -> RecorderSettings:
+def recorder_settings(config: RunConfig) -> ArchiveSettings:
     """Return what is kept of the only stream of `config`; clips of events need some rules."""
     clips, rules = config.clips, config.rules_for(config.streams[0])
     told = rules.build() if rules is not None else None
     if told is None and clips.mode == "events":
         told = StreamRules()
-    return RecorderSettings(
+    return ArchiveSettings(
         rules=told,
         clips=_clip_settings(config.clips, config.track, told),
         file_s=config.record.segment_s if config.record.on else None,

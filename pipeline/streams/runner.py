@@ -30,7 +30,7 @@ from groundstream.pipeline.streams.build import (
 from groundstream.pipeline.streams.worker import StreamWorker
 
 if TYPE_CHECKING:
-    from groundstream.operators.recording.archive import Recorder
+    from groundstream.operators.recording.archive import StreamArchive
     from groundstream.operators.video.segment import Segment
 
 log = logging.getLogger("groundstream.pipeline")
@@ -62,7 +62,7 @@ class StreamRunner:
         self._tells = config.tells(spec.stream)
         most_bytes = round(config.clips.pre_mb * 2**20)
         self._tap = PacketTap(self._keep_segment, most_bytes) if config.keeps_video else None
-        self._recorder: Recorder | None = None
+        self._recorder: StreamArchive | None = None
         self._stopped = False
 
     def open(self) -> None:
@@ -198,7 +198,7 @@ class StreamRunner:
         if self._detector is not None:
             self._detector.end_stream(self.spec.id)
 
-    def _open_recorder(self) -> Recorder:
+    def _open_recorder(self) -> StreamArchive:
         """Open what is told and kept, with what it drags in only where it is wanted."""
         from groundstream.pipeline.streams.build_recorder import build_recorder
 

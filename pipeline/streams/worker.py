@@ -24,7 +24,7 @@ from groundstream.operators.sources.open import Source
 from groundstream.operators.tracking.association import PhraseTracker, no_objects
 
 if TYPE_CHECKING:
-    from groundstream.operators.recording.archive import Recorder
+    from groundstream.operators.recording.archive import StreamArchive
 
 MOST_FAILURES = 10  # so many frames in a row without an answer end the stream
 
@@ -56,7 +56,7 @@ class StreamWorker:
         tracker: PhraseTracker,
         sinks: Sequence[SinkWorker],
         prompt: Prompt,
-        recorder: Recorder | None = None,
+        recorder: StreamArchive | None = None,
     ) -> None:
         self._source, self._frames = source, iter(source)
         self._detector, self._letterbox, self._tracker = detector, letterbox, tracker
@@ -83,7 +83,7 @@ class StreamWorker:
         pending = self._current(self._pending.popleft())
         raw = self._wait(pending)
         result = self._result(pending, raw)
-        events = self._recorder.take(result) if self._recorder is not None else ()
+        events = self._recorder.update(result) if self._recorder is not None else ()
         for sink in self._sinks:
             sink.put(result)
             for event in events:

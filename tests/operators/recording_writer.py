@@ -8,7 +8,7 @@ from pathlib import Path
 
 from segment_reader import segments_of
 
-from groundstream.operators.recording.recording_files import RecordingFiles
+from groundstream.operators.recording.writer import RecordingFiles
 
 
 def write(video: Path, folder: Path, file_s: float) -> None:

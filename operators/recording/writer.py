@@ -1,10 +1,15 @@
-"""From segments to files: when one begins and ends, and what happens when the disk is full."""
+"""Continuous recording: a stream's own video, never re-encoded, in files of a chosen length.
+
+`RecordingWriter` is the thread and its queue; `RecordingFiles` decides when a file begins and ends, and what
+happens when the disk is full.
+"""
 
 from __future__ import annotations
 
 import contextlib
 import errno
 import logging
+import math
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -13,9 +18,17 @@ from typing import BinaryIO, cast
 
 import av
 
-from groundstream.operators.utils.files import GuardedFile, check_room, cut_to_whole_boxes
-from groundstream.operators.video.recorded import PART, RecordedFile, RecordingChange, into_place, new_name
-from groundstream.operators.video.remux import JoinedFile, suffix_for
+from groundstream.operators.recording.files import PART, RecordedFile, RecordingChange, into_place, new_name
+from groundstream.operators.utils.files import (
+    RESERVE_BYTES,
+    GuardedFile,
+    check_room,
+    cut_to_whole_boxes,
+    explain,
+)
+from groundstream.operators.utils.worker import Worker
+from groundstream.operators.video.containers import suffix_for
+from groundstream.operators.video.joined_file import JoinedFile
 from groundstream.operators.video.segment import Segment
 
 #: After a failure that is not for want of room, the place is tried again so often.
@@ -23,6 +36,87 @@ RETRY_S = 5.0
 #: To go on after the disk was full there must be room for so many segments.
 _SEGMENTS_OF_ROOM = 4
 _NO_ROOM = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
+
+
+@dataclass(frozen=True)
+class RecordingCounters:
+    """What became of the segments that a recording was given.
+
+    Attributes:
+        written: segments in files.
+        waiting: segments that wait for the disk, the one that is being written among them.
+        dropped: segments that were given up: no room, or a failing or too slow disk.
+    """
+
+    written: int
+    waiting: int
+    dropped: int
+
+
+class RecordingWriter:
+    """Writes segments to files named by the UTC time of their start, in a thread of its own.
+
+    A file grows under a temporary name (`.part`) and plays as far as it goes, also after `kill -9`, which
+    costs its last few pictures; finished, it moves into place. It ends at the first key frame after
+    `file_s`, at a gap or reconnect, and where the picture's size or the codec's parameters change. When the
+    disk is full or fails, recording stops, says so, and goes on as soon as it can.
+
+    Args:
+        folder: where files go; made when needed.
+        file_s: wanted length of a file in seconds.
+        on_file: called with each finished file, from the writer's thread.
+        on_change: called when recording stops and when it goes on, from the writer's thread.
+        reserve_bytes: room that is left free, or a twentieth of the disk where that is less; recording stops
+            when less is free, and goes on when there is twice as much.
+        most_waiting_bytes: segments that may wait for a slow disk; further ones are dropped.
+    """
+
+    def __init__(
+        self,
+        folder: Path,
+        file_s: float,
+        *,
+        on_file: Callable[[RecordedFile], None],
+        on_change: Callable[[RecordingChange], None],
+        reserve_bytes: int = RESERVE_BYTES,
+        most_waiting_bytes: int = 64 * 2**20,
+    ) -> None:
+        if not (math.isfinite(file_s) and file_s > 0):
+            raise ValueError(f"file_s must be a number of seconds above 0, but got {file_s}")
+        self._files = RecordingFiles(folder, file_s, on_file, on_change, reserve_bytes)
+        self._written = self._failed = 0
+        self._worker = Worker[Segment | None](
+            "recording", self._handle, most_bytes=most_waiting_bytes, finish=self._finish
+        )
+
+    def add(self, segment: Segment) -> None:
+        """Hand over a segment, from any thread; returns at once."""
+        self._worker.put(segment, segment.size_bytes)
+
+    def end_file(self) -> None:
+        """Finish the file that is being written, from any thread; returns at once."""
+        self._worker.put(None)
+
+    def close(self, timeout_s: float = 30.0) -> None:
+        """Write what waits and finish the file; may be called twice."""
+        self._worker.close(timeout_s)
+
+    @property
+    def counters(self) -> RecordingCounters:
+        """The counters now."""
+        return RecordingCounters(self._written, self._worker.waiting, self._failed + self._worker.dropped)
+
+    def _handle(self, segment: Segment | None) -> None:
+        if segment is None:
+            self._finish()
+        elif self._files.write(segment):
+            self._written += 1
+        else:
+            self._failed += 1
+
+    def _finish(self) -> None:
+        with contextlib.suppress(OSError):  # what was written is kept; the next start has nothing to recover
+            self._files.finish()
 
 
 @dataclass(eq=False)
@@ -129,7 +223,7 @@ class RecordingFiles:
         self._retry_at = 0.0 if number in _NO_ROOM else time.monotonic() + RETRY_S
         if not self._stopped:
             self._stopped = True
-            words = error.strerror if isinstance(error, OSError) and error.strerror else str(error)
+            words = explain(error) if isinstance(error, OSError) else str(error)
             self._tell(segment, f"cannot write to {self._folder}: {words}")
 
     def _leave(self, growing: _Growing) -> None:

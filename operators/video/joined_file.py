@@ -1,4 +1,8 @@
-"""Segments joined in one file without re-encoding: MP4, or Matroska where browsers do not play the codec."""
+"""Segments joined in one growing file, packet by packet: what a recording writes, and what finishes it.
+
+MP4, or Matroska where browsers do not play the codec. (The raw clip, `clips/raw.py`, is cut to a span and
+begins at a key frame before it; this file takes whole segments as they come.)
+"""
 
 from __future__ import annotations
 
@@ -6,18 +10,16 @@ import contextlib
 import json
 from collections.abc import Iterator
 from dataclasses import dataclass
-from fractions import Fraction
 from pathlib import Path
 from typing import BinaryIO
 
 import av
 from av.container import InputContainer, OutputContainer
 
+from groundstream.operators.video.containers import CLOCK, suffix_for
 from groundstream.operators.video.mux import TimedPacket, decoded_stamps, segment_packets
 from groundstream.operators.video.segment import Segment
 
-#: Divides the distances of all usual frame rates without rest.
-_TICK = Fraction(1, 90_000)
 #: So much of what was added is not yet with the operating system.
 _FRAGMENT_US = 100_000
 #: While it grows the file is fragmented and plays as far as it goes; closing makes an ordinary MP4 of it,
@@ -29,14 +31,7 @@ _MP4 = {
     "avoid_negative_ts": "disabled",
 }
 _MATROSKA = {"flush_packets": "1", "cluster_time_limit": "100", "avoid_negative_ts": "disabled"}
-#: What browsers play in MP4; a file that is called `.mp4` should play anywhere.
-_IN_MP4 = frozenset({"h264", "av1", "vp9"})
 _CONTIGUOUS_S = 1e-6
-
-
-def suffix_for(codec: str) -> str:
-    """Return the suffix of a file that holds `codec`: `.mp4`, or `.mkv`."""
-    return ".mp4" if codec in _IN_MP4 else ".mkv"
 
 
 @dataclass(frozen=True)
@@ -59,6 +54,18 @@ class FileFacts:
     def comment(self) -> str:
         """The facts as JSON."""
         return json.dumps(vars(self))
+
+    @classmethod
+    def read(cls, path: Path) -> FileFacts | None:
+        """Return what a joined file, finished or not, says of itself; None where it is none of ours.
+
+        Raises:
+            av.FFmpegError: it is no video (yet).
+            OSError: it cannot be read.
+        """
+        with av.open(path, mode="r") as container:
+            # Matroska writes names in capitals.
+            return cls.parse(container.metadata.get("comment") or container.metadata.get("COMMENT", ""))
 
     @classmethod
     def parse(cls, comment: str) -> FileFacts | None:
@@ -115,7 +122,7 @@ class JoinedFile:
         with segment_packets(segment) as (stream, packets):
             if self._target is None:
                 self._target = self._out.add_stream_from_template(stream, opaque=True)
-                self._target.time_base = _TICK
+                self._target.time_base = CLOCK
                 self._parameters = stream.codec_context.extradata
             elif segment.keyed and stream.codec_context.extradata != self._parameters:
                 return False
@@ -144,29 +151,17 @@ class JoinedFile:
     def _mux(self, packets: list[TimedPacket], segment: Segment) -> None:
         assert self._target is not None
         shown = list(_stamps(packets, self._first.start_s))
-        end = round((segment.end_s - self._first.start_s) / _TICK)
+        end = round((segment.end_s - self._first.start_s) / CLOCK)
         for timed, pts, dts in zip(packets, shown, decoded_stamps(shown), strict=True):
             self._last_dts = max(self._last_dts + 1, dts)
             packet = timed.packet
-            packet.time_base = _TICK
+            packet.time_base = CLOCK
             packet.pts, packet.dts = max(pts, self._last_dts), self._last_dts
             # libav takes the end of the video from the packets of the last fragment alone, and players leave
             # out what is shown later; of packets that others follow only the distance counts.
             packet.duration = max(1, end - packet.pts)
             packet.stream = self._target
             self._out.mux(packet)
-
-
-def facts_of(path: Path) -> FileFacts | None:
-    """Return what a joined file, finished or not, says of itself; None where it is none of ours.
-
-    Raises:
-        av.FFmpegError: it is no video (yet).
-        OSError: it cannot be read.
-    """
-    with av.open(path, mode="r") as container:
-        # Matroska writes names in capitals.
-        return FileFacts.parse(container.metadata.get("comment") or container.metadata.get("COMMENT", ""))
 
 
 def copy_joined(path: Path, file: BinaryIO | None) -> float:
@@ -195,7 +190,7 @@ def copy_joined(path: Path, file: BinaryIO | None) -> float:
                     packet.duration = max(1, end - (packet.pts or 0))
                     packet.stream = target
                     out.mux(packet)
-        return float(end * (stream.time_base or _TICK))
+        return float(end * (stream.time_base or CLOCK))
 
 
 def _whole_packets(container: InputContainer, stream: av.VideoStream) -> Iterator[av.Packet[av.VideoStream]]:
@@ -219,5 +214,5 @@ def _stamps(packets: list[TimedPacket], start_s: float) -> Iterator[int]:
     """Return presentation stamps in ticks; a packet without a picture follows the one before it."""
     last = 0
     for packet in packets:
-        last = last + 1 if packet.time_s is None else round((packet.time_s - start_s) / _TICK)
+        last = last + 1 if packet.time_s is None else round((packet.time_s - start_s) / CLOCK)
         yield last

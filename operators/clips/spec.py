@@ -1,14 +1,55 @@
-"""What a clip is to be and what became of it."""
+"""What a clip is to be, how it is called, and what became of it.
+
+A clip's name is decided here and nowhere else: `clip_name`. `ClipManager` calls it when an event (or the
+unbroken chain of `always`) begins a clip, `export_span` when one is cut out of a recording. `OpenClip` adds
+`.2`, `.3`, ... for the parts of a long clip, `render_span` `-2`, `-3`, ... where codec or size change within
+one, and `file_names` the endings of its four files. `DiskBudget` knows clips by names of this shape.
+"""
 
 from __future__ import annotations
 
+import re
+import secrets
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
 from groundstream.operators.clips.timeline import SAME_S
-from groundstream.operators.video.annotate import Shape
+from groundstream.operators.urls import mask
+from groundstream.operators.utils.times import file_stamp
+from groundstream.operators.video.shape import Shape
+
+_LONGEST_WORDS = 40  # characters; four bytes each at most, of the 255 that file systems allow
+#: Kinds of a clip's files in the order in which they go into place: who finds the facts finds all.
+KINDS = ("annotated", "raw", "thumbnail", "facts")
+
+
+def clip_name(start_wall: float, kind: str, phrase: str) -> str:
+    """Return `20261122T060250.123Z-zone_enter-white-van-1a2b3c4d`, distinct at each call.
+
+    Nothing in it that a file system minds, and nothing secret: the password of a URL is left out.
+
+    Args:
+        start_wall: when the clip starts, in seconds since 1970.
+        kind: of the event that it was begun for.
+        phrase: in anyone's words: letters and digits of any script stay, the rest becomes hyphens; empty
+            where there is none.
+    """
+    phrase_words = re.sub(r"[\W_]+", "-", mask(phrase))[:_LONGEST_WORDS].strip("-")
+    # Two clips may begin in the same millisecond with the same words: the last part keeps them apart.
+    words = (file_stamp(start_wall), kind, phrase_words, secrets.token_hex(4))
+    return "-".join(word for word in words if word)
+
+
+def file_names(name: str, raw_suffix: str) -> dict[str, str]:
+    """Return the file names of the clip `name` by kind, in the order of `KINDS`.
+
+    Args:
+        name: of the clip.
+        raw_suffix: `.raw.mp4` or `.raw.mkv`.
+    """
+    return dict(zip(KINDS, (f"{name}.mp4", name + raw_suffix, f"{name}.jpg", f"{name}.json"), strict=True))
 
 
 @dataclass(frozen=True)
@@ -32,7 +73,7 @@ class Span:
 
 
 @dataclass(frozen=True)
-class ClipOrder:
+class ClipSpec:
     """What a clip is to be.
 
     Attributes:
@@ -43,7 +84,7 @@ class ClipOrder:
         events: records of the events that it was made for.
         shapes: zones and lines to draw.
         truncated: why it ends before its time; None where it does not.
-        best_s: media time of its best moment; None looks for the highest score.
+        best_s: media time of its best moment; None takes that of the highest score.
     """
 
     name: str
@@ -60,8 +101,8 @@ class ClipOrder:
         return asdict(self)
 
     @classmethod
-    def from_dict(cls, values: Mapping[str, Any]) -> ClipOrder:
-        """Return the order that `to_dict` made these values of.
+    def from_dict(cls, values: Mapping[str, Any]) -> ClipSpec:
+        """Return the spec that `to_dict` made these values of.
 
         Raises:
             KeyError, TypeError: they are of something else.

@@ -15,11 +15,10 @@ import pytest
 from segment_reader import read_recording
 from tap_videos import HEVC, ONE_KEY_FRAME, OPEN_GOP, PYRAMID, Shown, fingerprint, make_video, tapped
 
-from groundstream.operators.recording import recording_files
-from groundstream.operators.recording.recording import Recording
-from groundstream.operators.recording.recording_files import RecordingFiles
+from groundstream.operators.recording import writer as writer_module
+from groundstream.operators.recording.files import RecordedFile, RecordingChange
+from groundstream.operators.recording.writer import RecordingFiles, RecordingWriter
 from groundstream.operators.sources.open import SourceOptions, open_source
-from groundstream.operators.video.recorded import RecordedFile, RecordingChange
 from groundstream.operators.video.segment import Segment
 
 ROUNDING_S = 1e-3  # Matroska's; MP4 is a hundred times finer
@@ -142,7 +141,7 @@ def test_a_part_of_a_recorded_file_comes_back_as_segments(tmp_path: Path) -> Non
 def test_a_recording_in_its_thread(tmp_path: Path) -> None:
     shown, segments, _ = tapped(make_video(tmp_path / "clip.mp4", options=PYRAMID))
     kept = Kept()
-    recording = Recording(
+    recording = RecordingWriter(
         tmp_path / "out", 1.0, on_file=kept.files.append, on_change=kept.changes.append, reserve_bytes=1
     )
     for segment in segments:
@@ -160,7 +159,7 @@ def test_segments_that_wait_are_bounded(tmp_path: Path, monkeypatch: pytest.Monk
     monkeypatch.setattr(RecordingFiles, "write", lambda self, segment: time.sleep(0.2) or True)
     kept = Kept()
     most = 2 * max(s.size_bytes for s in segments)
-    recording = Recording(
+    recording = RecordingWriter(
         tmp_path / "out",
         1.0,
         on_file=kept.files.append,
@@ -176,7 +175,7 @@ def test_segments_that_wait_are_bounded(tmp_path: Path, monkeypatch: pytest.Monk
 
 
 def test_a_place_that_cannot_be_written(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(recording_files, "RETRY_S", 0.1)
+    monkeypatch.setattr(writer_module, "RETRY_S", 0.1)
     _, segments, _ = tapped(make_video(tmp_path / "clip.mp4"))
     (tmp_path / "out").write_text("a file where a folder should be")
     kept = Kept()

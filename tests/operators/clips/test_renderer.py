@@ -14,12 +14,11 @@ import pytest
 from clip_stage import Happening, Stage, expected
 from counter_video import make_counter, numbers
 
-from groundstream.operators.clips.job import JobLock
+from groundstream.operators.clips.job import PENDING, JobFolder, left_behind
 from groundstream.operators.clips.manager import ClipSettings
-from groundstream.operators.clips.order import ClipFiles
-from groundstream.operators.clips.place import PENDING
-from groundstream.operators.clips.render_job import left_behind, render_job
-from groundstream.operators.clips.render_worker import RenderWorker
+from groundstream.operators.clips.renderer import Renderer
+from groundstream.operators.clips.renderer_main import render_job
+from groundstream.operators.clips.spec import ClipFiles
 
 SETTINGS = ClipSettings(pre_s=1.0, post_s=1.0)
 PATIENT_S = 120.0
@@ -31,7 +30,7 @@ def jobs(tmp_path: Path, *happenings: Happening) -> Stage:
     stage = Stage(tmp_path / "clips", SETTINGS)
     stage.play(tmp_path / "in.mp4", happenings)
     stage.manager.end()
-    stage.desk.close()
+    stage.writer.close()
     return stage
 
 
@@ -41,7 +40,7 @@ class Listener:
     def __init__(self, **options: int) -> None:
         self.clips: list[ClipFiles] = []
         self.problems: list[str] = []
-        self.worker = RenderWorker(self.clips.append, self.problems.append, **options)
+        self.worker = Renderer(self.clips.append, self.problems.append, **options)
 
     def child(self) -> int:
         """Return the process's number, once there is one."""
@@ -130,7 +129,7 @@ def test_closing_does_not_wait_longer_than_it_may(tmp_path: Path) -> None:
 
 def test_two_do_not_make_the_same_clip(tmp_path: Path) -> None:
     stage = jobs(tmp_path, Happening(3.0, 4.0))
-    lock = JobLock.of(stage.jobs[0])
+    lock = JobFolder.take(stage.jobs[0])
     assert lock is not None
     assert left_behind(stage.folder) == ()
     assert render_job(stage.jobs[0]) == ()
@@ -205,8 +204,8 @@ def test_the_renderer_dies_with_its_parent(tmp_path: Path) -> None:
     code = f"""
 import time
 from pathlib import Path
-from groundstream.operators.clips.render_worker import RenderWorker
-worker = RenderWorker(lambda clip: print(worker._process.pid, flush=True), print)
+from groundstream.operators.clips.renderer import Renderer
+worker = Renderer(lambda clip: print(worker._process.pid, flush=True), print)
 worker.put(Path({str(stage.jobs[0])!r}))
 time.sleep(600)
 """
@@ -225,15 +224,15 @@ def _is_zombie(pid: int) -> bool:
         return True
 
 
-def test_a_desk_that_is_full_drops_video_and_says_so_once(tmp_path: Path) -> None:
+def test_a_writer_that_is_full_drops_video_and_says_so_once(tmp_path: Path) -> None:
     make_counter(tmp_path / "in.mp4", seconds=10.0, gop=15)
-    stage = Stage(tmp_path / "clips", SETTINGS, desk_bytes=10_000)
+    stage = Stage(tmp_path / "clips", SETTINGS, writer_bytes=10_000)
     disk = threading.Event()
-    stage.desk.put(lambda: disk.wait(PATIENT_S) and None)
+    stage.writer._worker.put(lambda: disk.wait(PATIENT_S) and None)
     stage.play(tmp_path / "in.mp4", [Happening(2.0, 8.0)])
     disk.set()
     stage.finish()
-    assert stage.desk.dropped > 2
+    assert stage.writer.dropped > 2
     assert [problem.rpartition(": ")[2] for problem in stage.problems] == ["the disk is too slow"]
 
 
@@ -241,7 +240,7 @@ def test_the_live_path_does_not_wait_for_a_slow_disk(tmp_path: Path) -> None:
     make_counter(tmp_path / "in.mp4", seconds=6.0, gop=15)
     stage = Stage(tmp_path / "clips", SETTINGS)
     disk = threading.Event()
-    stage.desk.put(lambda: disk.wait(PATIENT_S) and None)
+    stage.writer._worker.put(lambda: disk.wait(PATIENT_S) and None)
     stage.play(tmp_path / "in.mp4", [Happening(2.0, 3.0)])  # ends although nothing can be written
     assert stage.names == {"e0": stage.names["e0"]}
     disk.set()

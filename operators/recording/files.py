@@ -1,11 +1,12 @@
-"""What a recording leaves behind: its files, their names, and what it says of itself."""
+"""The files of a recording: how they are called, and what is known of one."""
 
 from __future__ import annotations
 
 import re
 from dataclasses import dataclass
-from datetime import UTC, datetime
 from pathlib import Path
+
+from groundstream.operators.utils.times import file_stamp
 
 #: Ends the name of a file that is still being written.
 PART = ".part"
@@ -79,8 +80,7 @@ def new_name(folder: Path, start_wall: float, suffix: str) -> Path:
         start_wall: seconds since 1970 (UTC).
         suffix: `.mp4` or `.mkv`.
     """
-    moment = datetime.fromtimestamp(start_wall, UTC)
-    stem = f"{moment:%Y%m%dT%H%M%S}.{moment.microsecond // 1000:03d}Z"
+    stem = file_stamp(start_wall)
     path, number = folder / f"{stem}{suffix}", 1
     while path.exists() or path.with_name(path.name + PART).exists():
         number += 1

@@ -7,12 +7,12 @@ from pathlib import Path
 
 import pytest
 
-from groundstream.operators.clips import render_turn as module
-from groundstream.operators.clips.render_turn import render_turn
+from groundstream.operators.clips import renderer_main as module
+from groundstream.operators.clips.renderer_main import render_turn
 
 HOLD = """
 import sys
-from groundstream.operators.clips.render_turn import render_turn
+from groundstream.operators.clips.renderer_main import render_turn
 with render_turn(lambda: None):
     print("held", flush=True)
     sys.stdin.read()

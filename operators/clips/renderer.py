@@ -4,25 +4,23 @@ from __future__ import annotations
 
 import json
 import logging
-import queue
 import select
 import subprocess
 import sys
-import threading
 from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from groundstream.operators.clips.order import ClipFiles
+from groundstream.operators.clips.spec import KINDS, ClipFiles
+from groundstream.operators.utils.worker import Worker
 
 _log = logging.getLogger(__name__)
 
-#: A renderer that gives no sign of life for so long is ended.
+#: A child that gives no sign of life for so long is ended.
 PATIENCE_S = 300.0
-_IDLE_S = 20.0  # a renderer without work ends after this; starting one takes a second or two
-_PATHS = ("annotated", "raw", "thumbnail", "facts")
+_IDLE_S = 20.0  # a child without work ends after this; starting one takes a second or two
 
 
 @dataclass
@@ -42,8 +40,11 @@ class RenderCounters:
     deferred: int = 0
 
 
-class RenderWorker:
-    """A line of jobs, and the process that makes them into clips; started when the first one comes."""
+class Renderer:
+    """A line of jobs, and the child process that makes them into clips; started when the first one comes.
+
+    The other end is `renderer_main`: a job's folder goes to its standard input, its answer comes back.
+    """
 
     def __init__(
         self,
@@ -51,60 +52,43 @@ class RenderWorker:
         on_problem: Callable[[str], None],
         most_waiting: int = 1000,
     ) -> None:
-        """Start the worker.
+        """Open the line.
 
         Args:
-            on_clip: gets each finished clip, in the worker's thread.
+            on_clip: gets each finished clip, in the renderer's thread.
             on_problem: gets one sentence for each clip that could not be made, in the same thread.
-            most_waiting: jobs that may wait.
+            most_waiting: jobs that may wait or be in the making.
         """
         self.counters = RenderCounters()
         self._on_clip, self._on_problem = on_clip, on_problem
-        self._jobs: queue.Queue[tuple[Path, int] | None] = queue.Queue()
         self._most_waiting, self._abandoned = most_waiting, False
         self._process: subprocess.Popen[bytes] | None = None
-        self._thread = threading.Thread(target=self._run, name="clip renderer", daemon=True)
-        self._thread.start()
-
-    @property
-    def waiting(self) -> int:
-        """How many jobs wait."""
-        return self._jobs.qsize()
+        # Without work the child's memory is given back.
+        self._worker = Worker[tuple[Path, int]](
+            "clip renderer",
+            lambda job: self._make(*job),
+            idle=self._stop,
+            idle_s=_IDLE_S,
+            finish=self._stop,
+        )
 
     def put(self, job: Path) -> None:
         """Have the job in this folder made."""
-        if self._jobs.qsize() >= self._most_waiting:
+        if self._worker.waiting >= self._most_waiting:
             self.counters.deferred += 1
             self._on_problem(f"{job.name}: too many clips wait; this one is made at the next start")
             return
-        self._jobs.put((job, 1))
+        self._worker.put((job, 1))
 
     def close(self, timeout_s: float) -> None:
         """Make what waits, for `timeout_s` seconds at most, then stop; the rest is made at the next start."""
-        self._jobs.put(None)
-        self._thread.join(timeout_s)
-        if self._thread.is_alive():
-            self._abandoned = True
-            process = self._process
-            if process is not None:
-                process.kill()
-            self._thread.join()
-
-    def _run(self) -> None:
-        closing = False
-        while not self._abandoned:
-            try:
-                job = self._jobs.get(timeout=0 if closing else _IDLE_S)
-            except queue.Empty:
-                self._stop()
-                if closing:
-                    return
-                continue
-            if job is None:
-                closing = True
-            else:
-                self._make(*job)
-        self._stop()
+        if self._worker.close(timeout_s):
+            return
+        self._abandoned = True
+        self._worker.abandon()
+        if (process := self._process) is not None:
+            process.kill()
+        self._worker.close()
 
     def _make(self, job: Path, attempt: int) -> None:
         answer = self._ask(job)
@@ -117,7 +101,9 @@ class RenderWorker:
         elif attempt == 1:
             self.counters.retried += 1
             _log.warning("%s; it is tried again", answer["failed"])
-            self._jobs.put((job, attempt + 1))
+            # Behind the others: what failed for want of room may go well later. At the end there is no later.
+            if not self._worker.put((job, 2)):
+                self._make(job, 2)
         else:
             self.counters.failed += 1
             self._tell(self._on_problem, f"{answer['failed']}; it is tried again at the next start")
@@ -129,8 +115,10 @@ class RenderWorker:
             _log.exception("a listener to finished clips failed")
 
     def _ask(self, job: Path) -> dict[str, Any]:
-        """Hand a job to the process and wait for what becomes of it; its death is an answer too."""
+        """Hand a job to the child and wait for what becomes of it; its death is an answer too."""
         process = self._process = self._process or _start()
+        if self._abandoned:  # `close` may have looked for a child just before there was one
+            process.kill()
         assert process.stdin is not None
         assert process.stdout is not None
         with suppress(BrokenPipeError):
@@ -156,7 +144,7 @@ class RenderWorker:
 def _start() -> subprocess.Popen[bytes]:
     # A group of its own: Ctrl-C ends the run, which then waits for its clips.
     return subprocess.Popen(
-        [sys.executable, "-m", "groundstream.operators.clips.render_process"],
+        [sys.executable, "-m", "groundstream.operators.clips.renderer_main"],
         stdin=subprocess.PIPE,
         stdout=subprocess.PIPE,
         process_group=0,
@@ -165,4 +153,4 @@ def _start() -> subprocess.Popen[bytes]:
 
 
 def _clip(values: dict[str, Any]) -> ClipFiles:
-    return ClipFiles(**values | {kind: Path(values[kind]) for kind in _PATHS})
+    return ClipFiles(**values | {kind: Path(values[kind]) for kind in KINDS})

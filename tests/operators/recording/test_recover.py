@@ -14,12 +14,12 @@ import recording_writer
 from browser import play
 from tap_videos import HEVC, PYRAMID, Shown, fingerprint, make_video, tapped
 
-from groundstream.operators.recording import recover as salvage_module
-from groundstream.operators.recording.recording_files import RecordingFiles
-from groundstream.operators.recording.recover import salvage
+from groundstream.operators.recording import recover as recover_module
+from groundstream.operators.recording.recover import recover
+from groundstream.operators.recording.writer import RecordingFiles
 from groundstream.operators.sources.open import SourceOptions, open_source
 from groundstream.operators.utils.files import held
-from groundstream.operators.video.remux import facts_of
+from groundstream.operators.video.joined_file import FileFacts
 from groundstream.operators.video.segment import Segment
 
 #: The suite kills a few times; a hundred times takes two minutes.
@@ -29,7 +29,7 @@ FPS = 15
 
 def played(path: Path) -> Shown:
     """Return the pictures of a recorded file at the stream's media times."""
-    facts = facts_of(path)
+    facts = FileFacts.read(path)
     assert facts is not None
     with open_source(str(path), "file", SourceOptions()) as source:
         return [(frame.time_s + facts.start_s, fingerprint(frame.picture)) for frame in source]
@@ -72,7 +72,7 @@ def test_kill_at_random_moments(tmp_path: Path, codec: str, options: dict[str, s
             # A file that was just begun holds nothing but its head.
             if path.stat().st_size > 50_000:
                 assert played(path), "an unfinished file does not play"
-        files = salvage(folder)
+        files = recover(folder)
         assert not list(folder.glob("*.part*"))
         kept: dict[int, str] = {}
         for path in folder.iterdir():
@@ -86,7 +86,7 @@ def test_kill_at_random_moments(tmp_path: Path, codec: str, options: dict[str, s
 def test_a_living_writer_is_left_alone(tmp_path: Path) -> None:
     _, segments, _ = tapped(make_video(tmp_path / "clip.mp4", options=PYRAMID))
     files = begun(tmp_path / "out", segments[:2])
-    assert salvage(tmp_path / "out") == []
+    assert recover(tmp_path / "out") == []
     assert len(list(tmp_path.glob("out/*.part"))) == 1
     files.finish()
     assert [path.suffix for path in tmp_path.glob("out/*")] == [".mp4"]
@@ -108,7 +108,7 @@ def left_behind(tmp_path: Path, name: str = "clip.mp4", **facts: object) -> tupl
 def test_what_is_left_becomes_an_ordinary_file(tmp_path: Path, cut_bytes: int) -> None:
     part, shown = left_behind(tmp_path, options=PYRAMID, noise=True)
     os.truncate(part, part.stat().st_size - cut_bytes)
-    (file,) = salvage(part.parent)
+    (file,) = recover(part.parent)
     assert file.path == part.with_suffix("")
     assert (file.stream_id, file.epoch, file.start_s) == ("cam", 1, 0.0)
     kept = by_number(played(file.path))
@@ -116,12 +116,12 @@ def test_what_is_left_becomes_an_ordinary_file(tmp_path: Path, cut_bytes: int) -
     assert len(kept) >= len(shown) - 8
     assert file.size_bytes == file.path.stat().st_size
     assert b"moof" not in file.path.read_bytes()[:64]
-    assert salvage(part.parent) == []
+    assert recover(part.parent) == []
 
 
 def test_matroska_is_saved_as_well(tmp_path: Path) -> None:
     part, shown = left_behind(tmp_path, "clip.webm", codec="libvpx")
-    (file,) = salvage(part.parent)
+    (file,) = recover(part.parent)
     assert file.path.suffix == ".mkv"
     assert by_number(played(file.path)).items() <= by_number(shown).items()
     assert file.end_s > 2.0
@@ -138,9 +138,9 @@ def test_without_room_for_a_copy_the_file_itself_is_kept(
             raise OSError(28, "No space left on device")
         return copy(path, None)
 
-    copy = salvage_module.copy_joined
-    monkeypatch.setattr(salvage_module, "copy_joined", full)
-    (file,) = salvage(part.parent)
+    copy = recover_module.copy_joined
+    monkeypatch.setattr(recover_module, "copy_joined", full)
+    (file,) = recover(part.parent)
     assert [path.name for path in part.parent.iterdir()] == [file.path.name]
     assert len(played(file.path)) >= len(shown) - 8
 
@@ -155,20 +155,20 @@ def test_a_file_without_a_picture_and_files_of_others(tmp_path: Path) -> None:
     make_video(tmp_path / "clip.mp4").rename(other)
     notes = tmp_path / "notes.part"
     notes.write_text("mine")
-    assert salvage(tmp_path) == salvage(part.parent) == []
+    assert recover(tmp_path) == recover(part.parent) == []
     assert not empty.exists()
     assert not part.exists()
     assert other.exists()
     assert notes.exists()
-    assert salvage(tmp_path / "nowhere") == []
+    assert recover(tmp_path / "nowhere") == []
 
 
 def test_two_that_start_at_once_do_not_meet(tmp_path: Path) -> None:
     part, _ = left_behind(tmp_path)
     with held(part) as ours:
         assert ours
-        assert salvage(part.parent) == []
-    assert len(salvage(part.parent)) == 1
+        assert recover(part.parent) == []
+    assert len(recover(part.parent)) == 1
 
 
 @pytest.mark.server
@@ -177,7 +177,7 @@ def test_a_browser_plays_what_is_left_and_what_is_saved(tmp_path: Path) -> None:
     part, _ = left_behind(tmp_path, options=PYRAMID, frames=90)
     unfinished = tmp_path / "unfinished.mp4"
     unfinished.write_bytes(part.read_bytes())
-    (saved,) = salvage(part.parent)
+    (saved,) = recover(part.parent)
     (finished,) = (tmp_path / "alive").iterdir()
     for path, least_s in ((unfinished, 5.5), (saved.path, 5.5), (finished, 6.0)):
         seen = play(path, 3.0)

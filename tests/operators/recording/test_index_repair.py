@@ -8,12 +8,12 @@ from pathlib import Path
 from event_factory import event, sighting
 from tap_videos import make_video, tapped
 
+from groundstream.operators.recording.files import RecordedFile
 from groundstream.operators.recording.index import IndexedClip, IndexWriter
 from groundstream.operators.recording.index_reader import query_events, segments_between
-from groundstream.operators.recording.index_repair import KILLED, mend
+from groundstream.operators.recording.index_repair import KILLED, repair
 from groundstream.operators.recording.index_tables import INDEX, read_index
-from groundstream.operators.recording.recording_files import RecordingFiles
-from groundstream.operators.video.recorded import RecordedFile
+from groundstream.operators.recording.writer import RecordingFiles
 
 NAME = "20260101T000000.000Z-zone_enter-dog-00000000"
 
@@ -45,15 +45,15 @@ def clip_in(folder: Path, events: list[dict[str, str]]) -> Path:
     return folder / f"{NAME}.mp4"
 
 
-def mended(tmp_path: Path) -> None:
+def repaired(tmp_path: Path) -> None:
     """Begin another run in the same folder."""
-    index = IndexWriter(tmp_path / INDEX, "cam", keep_looks=True)
-    mend(index, tmp_path / "recording", tmp_path / "clips")
+    index = IndexWriter(tmp_path / INDEX, "cam", keep_observations=True)
+    repair(index, tmp_path / "recording", tmp_path / "clips")
     index.close()
 
 
 def written(tmp_path: Path) -> IndexWriter:
-    return IndexWriter(tmp_path / INDEX, "cam", keep_looks=True)
+    return IndexWriter(tmp_path / INDEX, "cam", keep_observations=True)
 
 
 def test_recordings_that_it_does_not_know_are_entered_under_their_run(tmp_path: Path) -> None:
@@ -62,7 +62,7 @@ def test_recordings_that_it_does_not_know_are_entered_under_their_run(tmp_path: 
     index.add_file(files[0])
     index.close()
 
-    mended(tmp_path)
+    repaired(tmp_path)
 
     found = segments_between(tmp_path)
     assert [each.file.path.name for each in found] == [file.path.name for file in files]
@@ -80,7 +80,7 @@ def test_recordings_that_are_gone_are_taken_out(tmp_path: Path) -> None:
     index.close()
     files[0].path.unlink()
 
-    mended(tmp_path)
+    repaired(tmp_path)
 
     assert [each.file.path.name for each in segments_between(tmp_path)] == [f.path.name for f in files[1:]]
 
@@ -91,7 +91,7 @@ def test_events_that_nobody_ended_have_ended_where_they_were_seen_last(tmp_path:
     index.add_event(event("update", 45))
     index.close()
 
-    mended(tmp_path)
+    repaired(tmp_path)
 
     (found,) = query_events(tmp_path)
     assert (found.event.type, found.event.end_s, found.event.truncated) == ("end", 1.5, KILLED)
@@ -107,7 +107,7 @@ def test_clips_that_it_does_not_know_are_entered_and_those_that_are_gone_taken_o
     index.close()
     path = clip_in(tmp_path / "clips", [{"id": event().id}])
 
-    mended(tmp_path)
+    repaired(tmp_path)
 
     assert [each.event.clip for each in query_events(tmp_path)] == [path.name]
     with read_index(tmp_path / INDEX) as connection:
@@ -124,7 +124,7 @@ def test_an_event_does_not_name_a_clip_that_was_never_made(tmp_path: Path) -> No
     index.close()
     (tmp_path / "clips" / ".pending" / "waits").mkdir(parents=True)
 
-    mended(tmp_path)
+    repaired(tmp_path)
 
     assert {each.event.id: each.event.clip for each in query_events(tmp_path)} == {
         event().id: None,
