@@ -6,7 +6,7 @@ import pytest
 
 HOARD = """
 import sys, numpy, psutil
-from groundstream.pipeline.executors.process_memory import return_freed_memory
+from groundstream.pipeline.executors.ray_actors import return_freed_memory
 
 if sys.argv[1] == "on":
     return_freed_memory()
