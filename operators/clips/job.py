@@ -19,7 +19,7 @@ from typing import IO, Any, Self
 from groundstream.operators.clips.order import ClipOrder
 from groundstream.operators.clips.pieces import Piece, store
 from groundstream.operators.clips.timeline import Look, SeenObject
-from groundstream.operators.utils.disk_room import RESERVE_BYTES, check_room
+from groundstream.operators.utils.files import RESERVE_BYTES, check_room
 from groundstream.operators.video.segment import Segment
 
 _ORDER, _PIECES, _LOOKS, _LOCK = "job.json", "pieces.jsonl", "looks.jsonl", "lock"

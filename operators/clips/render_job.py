@@ -10,7 +10,7 @@ from groundstream.operators.clips.order import ClipFiles
 from groundstream.operators.clips.place import PENDING
 from groundstream.operators.clips.render import render_span
 from groundstream.operators.errors import OutputError
-from groundstream.operators.utils.disk_room import RESERVE_BYTES, check_room
+from groundstream.operators.utils.files import RESERVE_BYTES, check_room
 
 
 def render_job(path: Path, on_frame: Callable[[], None] = lambda: None) -> tuple[ClipFiles, ...]:

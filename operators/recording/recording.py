@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from groundstream.operators.recording.recording_files import RecordingFiles
-from groundstream.operators.utils.disk_room import RESERVE_BYTES
+from groundstream.operators.utils.files import RESERVE_BYTES
 from groundstream.operators.video.recorded import RecordedFile, RecordingChange
 from groundstream.operators.video.segment import Segment
 

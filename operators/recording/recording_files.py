@@ -13,8 +13,7 @@ from typing import BinaryIO, cast
 
 import av
 
-from groundstream.operators.utils.disk_room import check_room
-from groundstream.operators.utils.files import GuardedFile, cut_to_whole_boxes
+from groundstream.operators.utils.files import GuardedFile, check_room, cut_to_whole_boxes
 from groundstream.operators.video.recorded import PART, RecordedFile, RecordingChange, into_place, new_name
 from groundstream.operators.video.remux import JoinedFile, suffix_for
 from groundstream.operators.video.segment import Segment
