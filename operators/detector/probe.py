@@ -41,7 +41,7 @@ class Trial:
         return self.size / self.seconds
 
 
-class Memory:
+class MemoryMeter:
     """A device's memory as the probe sees it; this one, the CPU's, is never scarce."""
 
     def peak_of(self, forward: Callable[[], None]) -> int:
@@ -54,7 +54,7 @@ class Memory:
         return 1 << 50
 
 
-class CudaMemory(Memory):
+class CudaMemoryMeter(MemoryMeter):
     """The memory of a CUDA GPU."""
 
     def __init__(self, device: torch.device) -> None:
@@ -79,7 +79,7 @@ def find_max_batch(grounder: Grounder) -> int:
 
     Pictures are 16:9, as most cameras', the prompt has five phrases.
     """
-    memory = CudaMemory(grounder.device) if grounder.device.type == "cuda" else Memory()
+    memory = CudaMemoryMeter(grounder.device) if grounder.device.type == "cuda" else MemoryMeter()
     trials = try_sizes(forward_of(grounder), memory)
     best = best_of(trials)
     table = ", ".join(f"{trial.size}: {trial.seconds * 1e3:.1f} ms" for trial in trials)
@@ -108,7 +108,7 @@ def forward_of(grounder: Grounder) -> Callable[[int], None]:
 
 def try_sizes(
     forward: Callable[[int], None],
-    memory: Memory,
+    memory: MemoryMeter,
     *,
     most: int = MOST,
     bound_s: float = BOUND_S,
@@ -147,7 +147,7 @@ def _has_peaked(trials: Sequence[Trial]) -> bool:
 
 
 def _try_size(
-    size: int, forward: Callable[[int], None], memory: Memory, clock: Callable[[], float]
+    size: int, forward: Callable[[int], None], memory: MemoryMeter, clock: Callable[[], float]
 ) -> Trial | None:
     """Time a batch; None where the device has no room for it. The first run, which tunes kernels, is not."""
     try:

@@ -10,9 +10,10 @@ import ctypes
 import sys
 from collections.abc import Mapping
 
-from groundstream.models.types import Prompt
+from groundstream.models.types import Prompt, RawDetections
+from groundstream.operators.detector.client import DetectionRequest
 from groundstream.pipeline.config.run import RunConfig
-from groundstream.pipeline.detectors.messages import Answer, Ask, DetectorFacts, Prepared
+from groundstream.pipeline.detectors.messages import DetectorFacts, Prepared, Turn
 from groundstream.pipeline.observe.health import DetectorHealth
 from groundstream.pipeline.observe.logs import hush_libraries
 from groundstream.pipeline.streams.host import StreamHost, log_to
@@ -44,9 +45,13 @@ class DetectorActor:
         """Take over what another detector has encoded."""
         self._host.learn(texts)
 
-    async def ask(self, ask: Ask) -> Answer:
-        """Detect in one picture; its pixels lie in memory that is shared with who sent them."""
-        return await asyncio.wrap_future(self._host.ask(ask))
+    async def ask(self, request: DetectionRequest, turn: Turn) -> RawDetections:
+        """Detect in one picture; its pixels lie in memory that is shared with who sent them.
+
+        Raises:
+            DetectorUnavailable: there is no answer.
+        """
+        return await asyncio.wrap_future(self._host.ask(request, turn))
 
     async def end_stream(self, stream_id: str) -> None:
         """Forget a stream."""

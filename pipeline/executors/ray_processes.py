@@ -12,17 +12,11 @@ import ray
 from ray.actor import ActorHandle
 from ray.exceptions import ActorDiedError, ActorUnavailableError, GetTimeoutError, RayError, RayTaskError
 
-from groundstream.models.types import Prompt
+from groundstream.models.types import Prompt, RawDetections
+from groundstream.operators.detector.client import DetectionRequest
 from groundstream.operators.errors import ClusterError
 from groundstream.pipeline.config.run import RunConfig
-from groundstream.pipeline.detectors.messages import (
-    Answer,
-    Ask,
-    DetectorFacts,
-    DetectorLink,
-    Prepared,
-    ProcessLost,
-)
+from groundstream.pipeline.detectors.messages import DetectorFacts, DetectorLink, Prepared, ProcessLost, Turn
 from groundstream.pipeline.executors.ray_actors import DetectorActor, StreamActor
 from groundstream.pipeline.executors.ray_places import BEGIN_S, start_process
 from groundstream.pipeline.observe.health import DetectorHealth
@@ -41,10 +35,10 @@ class RayLink:
     def __init__(self, actor: ActorHandle[Any]) -> None:
         self._actor = actor
 
-    def ask(self, ask: Ask) -> Future[Answer]:
-        """Send a picture; its pixels go through the memory that the machine's processes share."""
-        answer: Future[Answer] = Future()
-        sent: Future[Answer] = self._actor.ask.remote(ask).future()
+    def ask(self, request: DetectionRequest, turn: Turn) -> Future[RawDetections]:
+        """Send a request; its pixels go through the memory that the machine's processes share."""
+        answer: Future[RawDetections] = Future()
+        sent: Future[RawDetections] = self._actor.ask.remote(request, turn).future()
         sent.add_done_callback(lambda done: _pass_on(done, answer))
         return answer
 
@@ -155,7 +149,7 @@ class RayStreamProcess(RayProcess):
         self._actor.stop.remote()
 
 
-def _pass_on(done: Future[Answer], answer: Future[Answer]) -> None:
+def _pass_on(done: Future[RawDetections], answer: Future[RawDetections]) -> None:
     error = done.exception()
     if error is None:
         answer.set_result(done.result())

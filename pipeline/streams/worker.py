@@ -6,7 +6,6 @@ import threading
 import time
 from collections import deque
 from collections.abc import Iterator, Sequence
-from concurrent.futures import Future
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -15,7 +14,7 @@ import supervision as sv
 from numpy.typing import NDArray
 
 from groundstream.models.types import Prompt, RawDetections
-from groundstream.operators.detector.client import DetectorClient, Moment
+from groundstream.operators.detector.client import DetectionRequest, DetectorClient, FrameTime
 from groundstream.operators.detector.letterbox import Letterbox, Picture
 from groundstream.operators.errors import DetectorUnavailable
 from groundstream.operators.frames import Frame, FrameResult
@@ -31,13 +30,10 @@ MOST_FAILURES = 10  # so many frames in a row without an answer end the stream
 
 @dataclass(frozen=True, eq=False)
 class Pending:
-    """A frame that is with the detector."""
+    """A frame that is with the detector, and what is asked of it there."""
 
     frame: Frame
-    picture: Picture
-    prompt: Prompt
-    answer: Future[RawDetections]
-    asked_s: float
+    request: DetectionRequest
     timing_ms: dict[str, float]
 
 
@@ -122,21 +118,21 @@ class StreamWorker:
             self._pending.append(self._ask(frame, picture, timing))
 
     def _ask(self, frame: Frame, picture: Picture, timing_ms: dict[str, float]) -> Pending:
-        prompt = self.prompt
-        moment = Moment(frame.stream_id, frame.epoch, frame.time_s)
-        answer = self._detector.submit(picture, prompt, moment)
-        return Pending(frame, picture, prompt, answer, time.perf_counter(), timing_ms)
+        frame_time = FrameTime(frame.stream_id, frame.epoch, frame.time_s)
+        request = DetectionRequest(picture, self.prompt, frame_time)
+        self._detector.submit(request)
+        return Pending(frame, request, timing_ms)
 
     def _current(self, pending: Pending) -> Pending:
         """Ask again where the prompt has changed since, so that a change holds from the next result on."""
-        if pending.prompt.id == self.prompt.id:
+        if pending.request.prompt.id == self.prompt.id:
             return pending
-        return self._ask(pending.frame, pending.picture, pending.timing_ms)
+        return self._ask(pending.frame, pending.request.picture, pending.timing_ms)
 
     def _wait(self, pending: Pending) -> RawDetections | None:
         """Return the detector's answer; None where there is none, which is not the same as nothing found."""
         try:
-            raw = pending.answer.result()
+            raw = pending.request.answer.result()
         except DetectorUnavailable:
             self._failures += 1
             if self._failures >= MOST_FAILURES:
@@ -149,13 +145,13 @@ class StreamWorker:
         answered = time.perf_counter()
         found = self._track(pending, raw)
         timing = pending.timing_ms | {
-            "detect": _ms(answered - pending.asked_s),
+            "detect": _ms(answered - pending.request.asked_s),
             "track": _ms(time.perf_counter() - answered),
         }
         info = self._detector.info
         return FrameResult(
             pending.frame,
-            pending.prompt,
+            pending.request.prompt,
             info,
             found,
             stale=raw is None,
@@ -165,12 +161,12 @@ class StreamWorker:
 
     def _track(self, pending: Pending, raw: RawDetections | None) -> sv.Detections:
         if raw is None:
-            return no_objects(pending.prompt)
+            return no_objects(pending.request.prompt)
         frame = pending.frame
         return self._tracker.update(
             raw,
-            pending.picture.plan,
-            pending.prompt,
+            pending.request.picture.plan,
+            pending.request.prompt,
             epoch=frame.epoch,
             time_s=frame.time_s,
             frame_bgr=lambda: as_bgr(frame),
