@@ -7,7 +7,7 @@ is taken in waves, the first frame of every stream, then the second of those tha
 call of the adapter, over different streams. A live stream has one frame in a batch at most, and the usual
 batch of live streams is one wave.
 
-    pixels (B, H, W, 3) -> backbone -> levels (B, C, H_l, W_l) -> waves: plan, gather, adapt, write -> grounding
+    pixels (B, H, W, 3) -> backbone -> levels (B, C, H_l, W_l) -> waves (plan, gather, adapt, write) -> ground
 
 A frame that cannot go through the adapter (no room for its stream's memory) keeps the backbone's own
 features, so that it is answered as the frozen model answers: the memory may fail, the detector does not.

@@ -11,8 +11,8 @@ from groundstream.models.fake import FakeGrounder
 from groundstream.models.types import Prompt, RawDetections
 from groundstream.operators.detector.batcher import Batcher
 from groundstream.operators.detector.client import DetectionRequest
-from groundstream.operators.text.cache import TextCache, TextEncoder
-from groundstream.operators.text.store_handed import HandedTexts
+from groundstream.operators.text.cache import CachedTextEncoder, TextCache
+from groundstream.operators.text.stores import HandedTexts
 from groundstream.pipeline.detectors.host import DetectorHost
 from groundstream.pipeline.detectors.messages import DetectorFacts, Prepared, ProcessLost, Turn
 from groundstream.pipeline.observe.health import DetectorHealth
@@ -36,7 +36,7 @@ class DyingDetector:
     def __init__(self, name: str, *, loads: bool = True) -> None:
         self.grounder = CountingFake()
         texts = HandedTexts(None)
-        encoder = TextEncoder(self.grounder, TextCache(texts))
+        encoder = CachedTextEncoder(self.grounder, TextCache(texts))
         self._host = DetectorHost(Batcher(self.grounder, encoder.encode, 4), texts, name, "cpu")
         self._loads = loads
         self._waiting: set[Future[RawDetections]] = set()
