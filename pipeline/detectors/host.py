@@ -1,4 +1,4 @@
-"""A detector in a process of its own: takes requests of many streams, each in its turn."""
+"""A detector in a process of its own: takes the requests of many streams, of each in order."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from groundstream.models.types import Prompt, RawDetections
 from groundstream.operators.detector.batcher import Batcher
 from groundstream.operators.detector.client import DetectionRequest
 from groundstream.operators.text.stores import HandedTexts
-from groundstream.pipeline.detectors.messages import DetectorFacts, Prepared, Turn
+from groundstream.pipeline.detectors.messages import DetectorFacts, Prepared, SequenceNumber
 from groundstream.pipeline.observe.health import DetectorHealth, detector_health
 
 
@@ -27,7 +27,7 @@ class DetectorHost:
     def __init__(self, batcher: Batcher, texts: HandedTexts, name: str, device: str) -> None:
         self._batcher, self._texts = batcher, texts
         self._name, self._device = name, device
-        self._turns = Turns()
+        self._order = ReorderBuffer()
 
     @property
     def facts(self) -> DetectorFacts:
@@ -52,14 +52,14 @@ class DetectorHost:
         """Take over what another detector has encoded."""
         self._texts.hand_in(texts)
 
-    def ask(self, request: DetectionRequest, turn: Turn) -> Future[RawDetections]:
+    def ask(self, request: DetectionRequest, number: SequenceNumber) -> Future[RawDetections]:
         """Detect in a picture once those of its stream that come before it have been handed to the model."""
-        self._turns.take(request.frame_time.stream_id, turn, lambda: self._batcher.submit(request))
+        self._order.take(request.frame_time.stream_id, number, lambda: self._batcher.submit(request))
         return request.answer
 
     def end_stream(self, stream_id: str) -> None:
         """Forget a stream that has ended."""
-        self._turns.forget(stream_id)
+        self._order.forget(stream_id)
         self._batcher.end_stream(stream_id)
 
     def close(self) -> None:
@@ -68,7 +68,7 @@ class DetectorHost:
         self._texts.close()
 
 
-class Turns:
+class ReorderBuffer:
     """Lets the pictures of a stream go in their order: calls between processes may overtake each other.
 
     The temporal memory would take a frame that comes too early for the present, and those before it for late.
@@ -78,15 +78,15 @@ class Turns:
         self._streams: dict[str, _Queue] = {}
         self._lock = threading.Lock()
 
-    def take(self, stream_id: str, turn: Turn, action: Callable[[], object]) -> None:
-        """Do `action` when the turns of its session before it have been done; a new session starts at 0."""
+    def take(self, stream_id: str, number: SequenceNumber, action: Callable[[], object]) -> None:
+        """Do `action` when those of its session before it have been done; a new session starts at 0."""
         with self._lock:
             queue = self._streams.get(stream_id)
-            if queue is None or queue.session != turn.session:
-                queue = self._streams[stream_id] = _Queue(turn.session)
-            queue.early[turn.number] = action
-            while (ready := queue.early.pop(queue.next_turn, None)) is not None:
-                queue.next_turn += 1
+            if queue is None or queue.session != number.session:
+                queue = self._streams[stream_id] = _Queue(number.session)
+            queue.early[number.number] = action
+            while (ready := queue.early.pop(queue.next_number, None)) is not None:
+                queue.next_number += 1
                 ready()
 
     def forget(self, stream_id: str) -> None:
@@ -97,5 +97,5 @@ class Turns:
 
 class _Queue:
     def __init__(self, session: str) -> None:
-        self.session, self.next_turn = session, 0
+        self.session, self.next_number = session, 0
         self.early: dict[int, Callable[[], object]] = {}

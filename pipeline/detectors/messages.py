@@ -42,8 +42,8 @@ class Prepared(NamedTuple):
     texts: Mapping[str, bytes]
 
 
-class Turn(NamedTuple):
-    """A request's place: its `number`, from 0, in a `session`, a stream's time with one detector process."""
+class SequenceNumber(NamedTuple):
+    """A request's place: its number, from 0, in a `session` (a stream's time with one detector process)."""
 
     session: str
     number: int
@@ -52,8 +52,8 @@ class Turn(NamedTuple):
 class DetectorLink(Protocol):
     """A way to a detector in another process."""
 
-    def ask(self, request: DetectionRequest, turn: Turn) -> Future[RawDetections]:
-        """Send a copy of `request`, to be taken in its turn; calls may overtake each other on the way.
+    def ask(self, request: DetectionRequest, number: SequenceNumber) -> Future[RawDetections]:
+        """Send a copy of `request`; its `number` puts it in order, as calls may overtake each other.
 
         The future raises `DetectorUnavailable` where the detector has no answer, and `ProcessLost` where its
         process has gone.

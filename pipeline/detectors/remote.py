@@ -11,7 +11,7 @@ from concurrent.futures import Future
 from groundstream.models.types import Prompt, RawDetections
 from groundstream.operators.detector.client import DetectionRequest
 from groundstream.operators.errors import DetectorUnavailable
-from groundstream.pipeline.detectors.messages import DetectorFacts, DetectorLink, ProcessLost, Turn
+from groundstream.pipeline.detectors.messages import DetectorFacts, DetectorLink, ProcessLost, SequenceNumber
 
 log = logging.getLogger("groundstream.detector")
 
@@ -88,11 +88,11 @@ class RemoteDetector:
 
     def _begin(self, link: DetectorLink) -> None:
         self._link, self._up = link, True
-        self._session, self._turns = uuid.uuid4().hex, itertools.count()
+        self._session, self._order = uuid.uuid4().hex, itertools.count()
 
     def _send(self, request: DetectionRequest) -> None:
         session = self._session
-        sent = self._link.ask(request, Turn(session, next(self._turns)))
+        sent = self._link.ask(request, SequenceNumber(session, next(self._order)))
         sent.add_done_callback(lambda done: self._receive(session, request, done))
 
     def _receive(self, session: str, request: DetectionRequest, done: Future[RawDetections]) -> None:

@@ -13,7 +13,7 @@ from collections.abc import Mapping
 from groundstream.models.types import Prompt, RawDetections
 from groundstream.operators.detector.client import DetectionRequest
 from groundstream.pipeline.config.run import RunConfig
-from groundstream.pipeline.detectors.messages import DetectorFacts, Prepared, Turn
+from groundstream.pipeline.detectors.messages import DetectorFacts, Prepared, SequenceNumber
 from groundstream.pipeline.observe.health import DetectorHealth
 from groundstream.pipeline.observe.logs import hush_libraries
 from groundstream.pipeline.streams.host import StreamHost, log_to
@@ -45,13 +45,13 @@ class DetectorActor:
         """Take over what another detector has encoded."""
         self._host.learn(texts)
 
-    async def ask(self, request: DetectionRequest, turn: Turn) -> RawDetections:
+    async def ask(self, request: DetectionRequest, number: SequenceNumber) -> RawDetections:
         """Detect in one picture; its pixels lie in memory that is shared with who sent them.
 
         Raises:
             DetectorUnavailable: there is no answer.
         """
-        return await asyncio.wrap_future(self._host.ask(request, turn))
+        return await asyncio.wrap_future(self._host.ask(request, number))
 
     async def end_stream(self, stream_id: str) -> None:
         """Forget a stream."""

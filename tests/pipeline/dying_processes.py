@@ -14,7 +14,7 @@ from groundstream.operators.detector.client import DetectionRequest
 from groundstream.operators.text.cache import CachedTextEncoder, TextCache
 from groundstream.operators.text.stores import HandedTexts
 from groundstream.pipeline.detectors.host import DetectorHost
-from groundstream.pipeline.detectors.messages import DetectorFacts, Prepared, ProcessLost, Turn
+from groundstream.pipeline.detectors.messages import DetectorFacts, Prepared, ProcessLost, SequenceNumber
 from groundstream.pipeline.observe.health import DetectorHealth
 
 
@@ -58,7 +58,7 @@ class DyingDetector:
     def health(self) -> DetectorHealth:
         return self._alive().health
 
-    def ask(self, request: DetectionRequest, turn: Turn) -> Future[RawDetections]:
+    def ask(self, request: DetectionRequest, number: SequenceNumber) -> Future[RawDetections]:
         self.asked.append(request.frame_time.time_s)
         answer: Future[RawDetections] = Future()
         if self.dead:
@@ -67,7 +67,7 @@ class DyingDetector:
             self._waiting.add(answer)
         else:
             copy = pickle.loads(pickle.dumps(request))
-            self._host.ask(copy, turn).add_done_callback(lambda done: answered(done, answer))
+            self._host.ask(copy, number).add_done_callback(lambda done: answered(done, answer))
         return answer
 
     def end_stream(self, stream_id: str) -> None:

@@ -23,7 +23,7 @@ from groundstream.operators.errors import (
     SourceError,
 )
 from groundstream.pipeline.api import open_pipeline
-from groundstream.pipeline.detectors.messages import Turn
+from groundstream.pipeline.detectors.messages import SequenceNumber
 from groundstream.pipeline.executors.ray_processes import RayLink
 
 FRAMES = 60
@@ -151,9 +151,9 @@ def test_errors_are_those_of_the_one_process(clips: list[str], tmp_path: Path) -
 
 def test_why_a_detector_has_no_answer_comes_through_the_cluster(clips: list[str]) -> None:
     class Detector:
-        async def ask(self, request: DetectionRequest, turn: Turn) -> RawDetections:
+        async def ask(self, request: DetectionRequest, number: SequenceNumber) -> RawDetections:
             if request.picture.pixels.any():
-                return RawDetections(np.full((1, 4), turn.number, np.float32), np.ones((1, 1), np.float32))
+                return RawDetections(np.full((1, 4), number.number, np.float32), np.ones((1, 1), np.float32))
             raise DetectorUnavailable("the model failed: RuntimeError: out of memory")
 
     def request(value: int) -> DetectionRequest:
@@ -161,6 +161,6 @@ def test_why_a_detector_has_no_answer_comes_through_the_cluster(clips: list[str]
         return DetectionRequest(picture, Prompt.of(["dog"]), FrameTime("cam", 1, 0.0))
 
     link = RayLink(ray.remote(Detector).remote())
-    assert link.ask(request(1), Turn("session", 7)).result(60).boxes_model.tolist() == [[7.0] * 4]
+    assert link.ask(request(1), SequenceNumber("session", 7)).result(60).boxes_model.tolist() == [[7.0] * 4]
     with pytest.raises(DetectorUnavailable, match=r"^the model failed: RuntimeError: out of memory$"):
-        link.ask(request(0), Turn("session", 8)).result(60)
+        link.ask(request(0), SequenceNumber("session", 8)).result(60)

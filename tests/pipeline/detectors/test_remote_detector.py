@@ -11,8 +11,8 @@ from groundstream.models.types import Prompt, RawDetections, SizeRule
 from groundstream.operators.detector.client import DetectionRequest, FrameTime
 from groundstream.operators.detector.letterbox import Picture
 from groundstream.operators.errors import DetectorUnavailable
-from groundstream.pipeline.detectors.host import Turns
-from groundstream.pipeline.detectors.messages import Turn
+from groundstream.pipeline.detectors.host import ReorderBuffer
+from groundstream.pipeline.detectors.messages import SequenceNumber
 from groundstream.pipeline.detectors.remote import RemoteDetector
 
 PROMPT = Prompt.of(["red car"])
@@ -110,16 +110,16 @@ def test_an_error_that_should_not_happen_is_no_empty_answer(
         answer.result(PATIENCE_S)
 
 
-def test_calls_that_overtake_each_other_wait_for_their_turn() -> None:
-    turns, done = Turns(), []
-    for turn in (1, 2, 0, 4, 3):
-        turns.take("cam", Turn("first", turn), lambda turn=turn: done.append(turn))
+def test_calls_that_overtake_each_other_are_put_in_order() -> None:
+    buffer, done = ReorderBuffer(), []
+    for number in (1, 2, 0, 4, 3):
+        buffer.take("cam", SequenceNumber("first", number), lambda number=number: done.append(number))
     assert done == [0, 1, 2, 3, 4]
-    turns.take("cam", Turn("second", 1), lambda: done.append("late"))
-    turns.take("other", Turn("third", 0), lambda: done.append("other"))
-    turns.take("cam", Turn("second", 0), lambda: done.append("new"))
+    buffer.take("cam", SequenceNumber("second", 1), lambda: done.append("late"))
+    buffer.take("other", SequenceNumber("third", 0), lambda: done.append("other"))
+    buffer.take("cam", SequenceNumber("second", 0), lambda: done.append("new"))
     assert done[5:] == ["other", "new", "late"]
-    turns.forget("cam")
+    buffer.forget("cam")
 
 
 def test_many_threads_may_ask(remote: RemoteDetector) -> None:
