@@ -152,15 +152,13 @@ def _try_size(
     """Time a batch; None where the device has no room for it. The first run, which tunes kernels, is not."""
     try:
         peak_bytes = memory.peak_of(lambda: forward(size))
-        seconds = sorted(_timed(forward, size, clock) for _ in range(_ROUNDS))
+        seconds = []
+        for _ in range(_ROUNDS):
+            started = clock()
+            forward(size)  # answers are arrays on the CPU, so that the device has finished
+            seconds.append(clock() - started)
     except RuntimeError as error:  # torch.OutOfMemoryError is one; on Apple's GPUs it is a plain one
         if "out of memory" not in str(error):
             raise
         return None
-    return Trial(size, seconds[_ROUNDS // 2], peak_bytes)
-
-
-def _timed(forward: Callable[[int], None], size: int, clock: Callable[[], float]) -> float:
-    started = clock()
-    forward(size)  # answers are arrays on the CPU, so that the device has finished
-    return clock() - started
+    return Trial(size, sorted(seconds)[_ROUNDS // 2], peak_bytes)

@@ -197,10 +197,10 @@ class CachedTextEncoder:
             known = self._known(parts)
             return tuple(known[self._key(part)] for part in parts)
         known = self._known([Prompt((phrase,)) for part in parts for phrase in part.phrases])
-        return tuple(self._joined(part, known) for part in parts)
-
-    def _joined(self, part: Prompt, known: Mapping[TextKey, TextFeatures]) -> TextFeatures:
-        return self._grounder.join_text([known[self._key(Prompt((phrase,)))] for phrase in part.phrases])
+        return tuple(
+            self._grounder.join_text([known[self._key(Prompt((phrase,)))] for phrase in part.phrases])
+            for part in parts
+        )
 
     def _known(self, prompts: Sequence[Prompt]) -> dict[TextKey, TextFeatures]:
         """Return the features of all `prompts`; those that no tier has are encoded in one call."""
@@ -210,15 +210,13 @@ class CachedTextEncoder:
             with self._encoding:
                 # Another thread may have encoded the same prompt while this one waited.
                 known |= self._cache.recall([key for key in wanted if key not in known])
-                known |= self._encoded({key: wanted[key] for key in wanted if key not in known})
+                missing = {key: prompt for key, prompt in wanted.items() if key not in known}
+                if missing:
+                    encoded = self._grounder.encode_text(list(missing.values()))
+                    fresh = dict(zip(missing, encoded, strict=True))
+                    self._cache.put_many(fresh)
+                    known |= fresh
         return known
-
-    def _encoded(self, missing: Mapping[TextKey, Prompt]) -> dict[TextKey, TextFeatures]:
-        if not missing:
-            return {}
-        fresh = dict(zip(missing, self._grounder.encode_text(list(missing.values())), strict=True))
-        self._cache.put_many(fresh)
-        return fresh
 
     def _key(self, prompt: Prompt) -> TextKey:
         info: ModelInfo = self._grounder.info

@@ -31,7 +31,11 @@ def build_detector(config: ModelConfig, cache: TextCache) -> Batcher:
     grounder = load_grounder(config.name, device=config.device, dtype=config.dtype, size_px=config.size_px)
     encoder = CachedTextEncoder(grounder, cache)
     temporal = _build_temporal(config, grounder)
-    return Batcher(grounder, encoder.encode, config.max_batch or _batch_for(grounder), temporal)
+    max_batch = config.max_batch
+    if max_batch is None:
+        # A CPU gains nothing from large batches; which one a GPU answers best is found by trying.
+        max_batch = grounder.preset.cpu_batch if grounder.device.type == "cpu" else find_max_batch(grounder)
+    return Batcher(grounder, encoder.encode, max_batch, temporal)
 
 
 def _build_temporal(config: ModelConfig, grounder: Grounder) -> TemporalDetector | None:
@@ -41,10 +45,6 @@ def _build_temporal(config: ModelConfig, grounder: Grounder) -> TemporalDetector
     # A GPU's memory is scarce and converts in no time; on a CPU the conversion would cost more than it saves.
     storage = None if grounder.device.type == "cpu" else torch.float16
     return TemporalDetector(grounder, adapter, MemoryPool(config.adapter_memory_mb << 20, storage))
-
-
-def _batch_for(grounder: Grounder) -> int:
-    return grounder.preset.cpu_batch if grounder.device.type == "cpu" else find_max_batch(grounder)
 
 
 def build_detector_host(config: RunConfig, name: str, threads: int | None, beside: int) -> DetectorHost:

@@ -84,7 +84,7 @@ class ReorderBuffer:
             queue = self._streams.get(stream_id)
             if queue is None or queue.session != number.session:
                 queue = self._streams[stream_id] = _Queue(number.session)
-            queue.early[number.number] = action
+            queue.early[number.value] = action
             while (ready := queue.early.pop(queue.next_number, None)) is not None:
                 queue.next_number += 1
                 ready()

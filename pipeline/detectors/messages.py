@@ -43,10 +43,10 @@ class Prepared(NamedTuple):
 
 
 class SequenceNumber(NamedTuple):
-    """A request's place: its number, from 0, in a `session` (a stream's time with one detector process)."""
+    """A request's place: its value, from 0, in a `session` (a stream's time with one detector process)."""
 
     session: str
-    number: int
+    value: int
 
 
 class DetectorLink(Protocol):

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
+from functools import partial
 
 import ray
 
@@ -43,7 +44,7 @@ class RayExecutor:
         self._check_room(len(specs))
         if not self._loaded:
             self._pool.begin()
-        streams = [SupervisedStream(spec, self._spawner(spec), self._pool) for spec in specs]
+        streams = [SupervisedStream(spec, partial(self._spawn_stream, spec), self._pool) for spec in specs]
         try:
             with ThreadPoolExecutor(AT_ONCE) as threads:
                 list(threads.map(_try_to_open, streams))
@@ -88,8 +89,8 @@ class RayExecutor:
                 raise ConfigError(str(error)) from error
             warn_unknown(stream.id, unknown[prompt.id])
 
-    def _spawner(self, spec: StreamSpec) -> Callable[[], RayStreamProcess]:
-        return lambda: RayStreamProcess(f"stream {spec.id}", self._config.ray.cpus_per_stream)
+    def _spawn_stream(self, spec: StreamSpec) -> RayStreamProcess:
+        return RayStreamProcess(f"stream {spec.id}", self._config.ray.cpus_per_stream)
 
     def _spawn_detector(self, name: str) -> RayDetector:
         beside = math.ceil(self._pool.count / _machines())

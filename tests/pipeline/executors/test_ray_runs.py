@@ -153,7 +153,7 @@ def test_why_a_detector_has_no_answer_comes_through_the_cluster(clips: list[str]
     class Detector:
         async def ask(self, request: DetectionRequest, number: SequenceNumber) -> RawDetections:
             if request.picture.pixels.any():
-                return RawDetections(np.full((1, 4), number.number, np.float32), np.ones((1, 1), np.float32))
+                return RawDetections(np.full((1, 4), number.value, np.float32), np.ones((1, 1), np.float32))
             raise DetectorUnavailable("the model failed: RuntimeError: out of memory")
 
     def request(value: int) -> DetectionRequest:
