@@ -141,6 +141,7 @@ class Batcher:
             self._wake.wait_for(lambda: self._waiting or self._closed)
             if self._closed:
                 return []
+            # The oldest picture says which canvas is next: one of a rare size is not passed over for ever.
             canvas = self._waiting[0].picture.plan.canvas_px
             batch, rest = list[DetectionRequest](), deque[DetectionRequest]()
             for request in self._waiting:
