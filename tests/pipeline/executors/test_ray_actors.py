@@ -1,3 +1,5 @@
+"""What the processes of a Ray cluster are made of, without Ray."""
+
 import platform
 import subprocess
 import sys
@@ -6,7 +8,7 @@ import pytest
 
 HOARD = """
 import sys, numpy, psutil
-from groundstream.pipeline.executors.process_memory import return_freed_memory
+from groundstream.pipeline.executors.ray_actors import return_freed_memory
 
 if sys.argv[1] == "on":
     return_freed_memory()
@@ -33,3 +35,12 @@ def test_pictures_that_are_gone_take_no_memory() -> None:
     assert kept_mb("on") < 20
     # The system may take idle pages away meanwhile, so the most of three counts.
     assert max(kept_mb("off") for _ in range(3)) > 60, "the C library does so by itself"
+
+
+def test_a_streams_process_imports_no_model_library() -> None:
+    code = (
+        "import sys; from groundstream.pipeline.executors import ray_actors, ray_processes; "
+        "print([name for name in ('torch', 'transformers', 'redis') if name in sys.modules])"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert done.stdout.strip() == "[]"
