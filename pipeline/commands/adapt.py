@@ -20,11 +20,11 @@ from groundstream.models.errors import GroundstreamError
 from groundstream.models.registry import load_grounder
 from groundstream.models.temporal.cta import CTA
 from groundstream.models.temporal.file import SHIPPED, load_adapter, save_adapter
-from groundstream.models.training.temporal_batches import Batches
-from groundstream.models.training.temporal_clips import Clip, cut, read_video
-from groundstream.models.training.temporal_measure import Variant
-from groundstream.models.training.temporal_render import Look, adapted_levels, render
-from groundstream.models.training.train_adapter import (
+from groundstream.models.adaptation.batches import Batches
+from groundstream.models.adaptation.clips import Clip, cut, read_video
+from groundstream.pipeline.evaluation.measure import Variant
+from groundstream.models.adaptation.render import Look, adapted_levels, render
+from groundstream.models.adaptation.fit import (
     AdapterRecipe,
     Objective,
     Trainer,
@@ -36,7 +36,7 @@ from groundstream.models.training.train_adapter import (
 from groundstream.models.types import Prompt
 from groundstream.operators.errors import ConfigError, OutputError, Reason, SourceError
 from groundstream.pipeline.commands.evaluate import measure, one_thread, table_of
-from groundstream.pipeline.temporal_bench import Benchmark, Outcome
+from groundstream.pipeline.evaluation.benchmark import Benchmark, Outcome
 
 #: frames of a clip; at most so many clips are used, spread over the footage.
 CLIP_FRAMES, MOST_CLIPS = 12, 60

@@ -17,12 +17,12 @@ from rich.table import Table
 
 from groundstream.models.registry import load_grounder
 from groundstream.models.temporal.file import load_adapter
-from groundstream.models.temporal_scores import ScoreEMA
-from groundstream.models.training.scene_bank import Bank
-from groundstream.models.training.temporal_clips import Clip
-from groundstream.models.training.temporal_measure import Variant
+from groundstream.pipeline.evaluation.scores import ScoreEMA
+from training.scenes.bank import Bank
+from groundstream.models.adaptation.clips import Clip
+from groundstream.pipeline.evaluation.measure import Variant
 from groundstream.operators.errors import OutputError
-from groundstream.pipeline.temporal_bench import QUESTIONS, Benchmark, Outcome
+from groundstream.pipeline.evaluation.benchmark import QUESTIONS, Benchmark, Outcome
 
 
 @dataclass(frozen=True)
@@ -135,7 +135,7 @@ def table_of(title: str, outcome: Outcome) -> Table:
 
 
 def _write(folder: Path, outcomes: dict[str, Outcome]) -> None:
-    from groundstream.pipeline.temporal_plot import plot
+    from groundstream.pipeline.evaluation.plot import plot
 
     try:
         folder.mkdir(parents=True, exist_ok=True)
