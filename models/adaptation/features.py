@@ -1,13 +1,13 @@
-"""Spoiled clips as an adapter meets them: the frozen features of their frames.
+"""Clean and spoiled clips as an adapter meets them: the frozen features of their frames.
 
-Backbone features do not depend on the adapter, so they are computed once: for training they are kept in a
+Backbone features do not depend on the adapter, so they are computed once: for fitting they are kept in a
 mapped file, for an evaluation they live as long as their clip.
 """
 
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -16,11 +16,15 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from groundstream.models.adaptation.clips import Clip
+from groundstream.models.adaptation.spoil import KINDS, spoil
 from groundstream.models.base import Grounder
 from groundstream.models.types import ImageFeatures
 
 #: pictures that go through the backbone together.
 BATCH = 4
+#: features of (T, H, W, 3) uint8 frames, (T, C_l, H_l, W_l) each.
+Look = Callable[[NDArray[np.uint8]], Sequence[Tensor]]
 
 
 @torch.inference_mode()
@@ -33,6 +37,11 @@ def frozen_features(grounder: Grounder, frames: NDArray[np.uint8]) -> ImageFeatu
     ]
     levels = tuple(torch.cat(maps) for maps in zip(*(part.levels for part in parts), strict=True))
     return ImageFeatures(levels, content, parts[0].canvas_px)
+
+
+def adapted_levels(grounder: Grounder) -> Look:
+    """Return what gives the levels that an adapter of `grounder` works on."""
+    return lambda frames: frozen_features(grounder, frames).levels[: grounder.features.levels]
 
 
 @dataclass(frozen=True)
@@ -107,3 +116,51 @@ class FeatureFile:
         flat = torch.from_numpy(every[np.asarray(rows)])
         parts = torch.split(flat, self._sizes, 1)
         return [part.view(-1, *shape) for part, shape in zip(parts, self.shapes, strict=True)]
+
+
+def render(stem: Path, clips: Iterable[Clip], look: Look, versions: int, seed: int) -> FeatureFile:
+    """Return the features of `clips` and of spoiled versions of each, from the file if it is there.
+
+    Args:
+        stem: where the file is, or will be.
+        clips: of one picture size.
+        look: what gives the features of frames.
+        versions: spoiled versions per clip, each of another kind that training may see.
+        seed: decides kinds and corruptions.
+    """
+    if stem.with_suffix(".json").is_file():
+        return FeatureFile.open(stem)
+    stem.parent.mkdir(parents=True, exist_ok=True)
+    stem.with_suffix(".bin").unlink(missing_ok=True)
+    rng = np.random.default_rng(seed)
+    kinds = sorted(kind for kind, about in KINDS.items() if about.training)
+    file: FeatureFile | None = None
+    for clip in clips:
+        levels = look(clip.frames)
+        if file is None:
+            file = FeatureFile(
+                stem, [(level.shape[1], level.shape[2], level.shape[3]) for level in levels], []
+            )
+        first, length = file.append(levels), len(clip.frames)
+        times_s = tuple(clip.times_s.tolist())
+        file.entries.append(
+            Entry(
+                f"{clip.name} clean", first, times_s, tuple(range(first, first + length)), (False,) * length
+            )
+        )
+        for kind in rng.choice(kinds, versions, replace=False):
+            spoiled = spoil(clip, str(kind), seed)
+            levels = look(spoiled.clip.frames)
+            file.entries.append(
+                Entry(
+                    f"{clip.name} {kind}",
+                    file.append(levels),
+                    tuple(spoiled.clip.times_s.tolist()),
+                    tuple((first + spoiled.source).tolist()),
+                    tuple(spoiled.hit.tolist()),
+                )
+            )
+    if file is None:
+        raise ValueError("no clips to render; give longer video")
+    file.save()
+    return file

@@ -1,4 +1,4 @@
-"""Train the temporal adapter: `python -m groundstream.models.adaptation.fit --config recipe.toml`.
+"""Fit a temporal adapter to a frozen grounder: the recipe, the training loop, and what it compares.
 
 The backbone, the text encoder and the head stay frozen. Features of clean and spoiled clips are rendered
 once; then clips are stepped through as a stream is, and gradients flow back over the whole clip. A training
@@ -7,32 +7,24 @@ that was cut off goes on where it was last saved.
 
 from __future__ import annotations
 
-import argparse
 import csv
-import tomllib
 from collections.abc import Callable, Sequence
-from dataclasses import asdict, dataclass, fields
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Literal
+from typing import Literal
 
-import cv2
 import numpy as np
 import torch
 from numpy.typing import NDArray
 from torch import Tensor
 from torch.nn import functional as F
 
-from groundstream.models.base import Grounder
-from groundstream.models.nano.grounder import NanoGrounder
-from groundstream.models.temporal.cta import CTA, CTAConfig
-from groundstream.models.temporal.file import load_adapter, save_adapter
-from training.scenes.bank import Bank
-from groundstream.models.adaptation.batches import Batch, Batches
-from groundstream.models.adaptation.clips import HELD_OUT, Clip, ClipGenerator, cut, read_video
+from groundstream.models.adaptation.batches import Batch
+from groundstream.models.adaptation.clips import HELD_OUT
+from groundstream.models.adaptation.features import FeatureFile, Look, frozen_features
 from groundstream.models.adaptation.losses import Frames, HeadObjective, feature_loss
-from groundstream.models.adaptation.features import FeatureFile, frozen_features
-from groundstream.models.adaptation.render import Look, render
-from groundstream.models.types import SizeRule
+from groundstream.models.base import Grounder
+from groundstream.models.temporal.cta import CTA, CTAConfig
 
 #: steps between lines of the log, and between saved states.
 LOG_EVERY, SAVE_EVERY = 20, 200
@@ -59,11 +51,7 @@ class AdapterRecipe:
         lost: share of frames before which the memory is lost.
         rate: highest learning rate; it rises for the first 5 % of the steps and falls as a cosine.
         average: how fast the saved weights, a running mean, follow the trained ones.
-        scenes: how many generated clips are rendered.
         versions: spoiled versions of each clip.
-        real: share of batches from real footage, where there is any.
-        real_frames, real_end_s: frames of its clips, and how much of each video is shown; what comes later
-            is for measuring.
         seed: decides everything.
     """
 
@@ -82,26 +70,8 @@ class AdapterRecipe:
     lost: float = 0.02
     rate: float = 3e-3
     average: float = 0.01
-    scenes: int = 300
     versions: int = 3
-    real: float = 0.25
-    real_frames: int = 16
-    real_end_s: float = 40.0
     seed: int = 0
-
-    @classmethod
-    def read(cls, path: Path) -> AdapterRecipe:
-        """Read a TOML file with some of the attributes.
-
-        Raises:
-            ValueError: it is no TOML, or names an attribute that does not exist.
-        """
-        values: dict[str, Any] = tomllib.loads(path.read_text(encoding="utf-8"))
-        known = {field.name for field in fields(cls)}
-        if unknown := sorted(values.keys() - known):
-            raise ValueError(f"{path}: unknown {', '.join(unknown)}; expected some of {sorted(known)}")
-        lists = {key: tuple(value) for key, value in values.items() if isinstance(value, list)}
-        return cls(**(values | lists))
 
     def build(self, channels: Sequence[int]) -> CTA:
         """Return a fresh adapter for levels with so many channels."""
@@ -275,63 +245,3 @@ def nano_levels(grounder: Grounder) -> Look:
         return [*levels, F.avg_pool2d(fine, 2)]
 
     return look
-
-
-def real_clips(paths: Sequence[Path], rule: SizeRule, length: int, end_s: float) -> list[Clip]:
-    """Return the clips of videos up to `end_s`, at their own rate and at half of it, plain and mirrored."""
-    clips: list[Clip] = []
-    for path in paths:
-        for every in (1, 2):
-            frames, times_s = read_video(path, rule, end_s=end_s, every=every)
-            clips += cut(f"{path.stem}-{every}", frames, times_s, length)
-            mirrored = np.ascontiguousarray(frames[:, :, ::-1])
-            clips += cut(f"{path.stem}-{every}-mirrored", mirrored, times_s, length)
-    return clips
-
-
-def main() -> None:
-    """Render what is missing, train, write the adapter."""
-    parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--bank", type=Path, required=True, help="sprites, see fetch_assets")
-    parser.add_argument("--video", type=Path, nargs="*", default=[], help="real footage, unlabelled")
-    parser.add_argument("--work", type=Path, required=True, help="folder for features, log and state")
-    parser.add_argument("--config", type=Path, help="TOML file with attributes of AdapterRecipe")
-    parser.add_argument("--start", type=Path, help="an adapter to go on from, of the same form")
-    parser.add_argument("--out", type=Path, required=True, help="the adapter")
-    options = parser.parse_args()
-    torch.set_num_threads(1)
-    cv2.setNumThreads(1)
-    recipe = AdapterRecipe.read(options.config) if options.config else AdapterRecipe()
-    torch.manual_seed(recipe.seed)
-    grounder = NanoGrounder.from_name("glip-nano")
-    files = _features(grounder, options, recipe)
-    shares = [1.0] if len(files) == 1 else [1 - recipe.real, recipe.real]
-    rng = np.random.default_rng(recipe.seed)
-    batches = Batches(files, shares, recipe.clips, recipe.window, recipe.lost, rng)
-    units = units_of(files[0], grounder.features.levels)
-    objective = stage_b() if recipe.stage == "B" else stage_a(units)
-    adapter = recipe.build([len(unit) for unit in units])
-    if options.start:
-        adapter.load_state_dict(load_adapter(str(options.start), grounder).float().state_dict())
-        adapter.measured_in([1 / unit for unit in units])
-    trainer = Trainer(adapter, objective, recipe, options.work, units)
-    print(asdict(recipe), sum(p.numel() for p in adapter.parameters()), "parameters", flush=True)
-    trained = trainer.run(batches.draw, lambda step, loss: print(step, f"{loss:.4f}", flush=True))
-    save_adapter(options.out, trained, grounder)
-
-
-def _features(
-    grounder: NanoGrounder, options: argparse.Namespace, recipe: AdapterRecipe
-) -> list[FeatureFile]:
-    look = nano_levels(grounder)
-    generate = ClipGenerator(Bank.open(options.bank), "train", recipe.seed)
-    generated = (generate(number) for number in range(recipe.scenes))
-    files = [render(options.work / "generated", generated, look, recipe.versions, recipe.seed)]
-    if options.video:
-        clips = real_clips(options.video, grounder.size_rule, recipe.real_frames, recipe.real_end_s)
-        files.append(render(options.work / "real", clips, look, recipe.versions, recipe.seed))
-    return files
-
-
-if __name__ == "__main__":
-    main()

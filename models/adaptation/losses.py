@@ -16,13 +16,13 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
+from groundstream.models.adaptation.naming import HARM, Naming, before
 from groundstream.models.common.device import fast_dtype
 from groundstream.models.common.tensor_file import SHIPPED, read_tensors
 from groundstream.models.nano.config import COCO_NAMES, NanoConfig
 from groundstream.models.nano.head import NanoHead
 from groundstream.models.nano.network import NanoNetwork, split_levels
 from groundstream.models.nano.open_branch import OpenBranch
-from groundstream.models.adaptation.naming import HARM, Naming, before
 
 #: cells where no asked class scores more than this, now or a frame ago, are left out of the score loss.
 SILENT = 0.03

@@ -16,8 +16,8 @@ import av
 import numpy as np
 from numpy.typing import NDArray
 
-from groundstream.models.adaptation.corruptions import corrupt
 from groundstream.models.adaptation.clips import Clip
+from groundstream.models.adaptation.corruptions import corrupt
 
 Rng = np.random.Generator
 Frames = NDArray[np.uint8]

@@ -15,15 +15,9 @@ from rich.console import Console
 from rich.progress import Progress
 from torch import Tensor
 
-from groundstream.models.base import Grounder
-from groundstream.models.errors import GroundstreamError
-from groundstream.models.registry import load_grounder
-from groundstream.models.temporal.cta import CTA
-from groundstream.models.temporal.file import SHIPPED, load_adapter, save_adapter
 from groundstream.models.adaptation.batches import Batches
 from groundstream.models.adaptation.clips import Clip, cut, read_video
-from groundstream.pipeline.evaluation.measure import Variant
-from groundstream.models.adaptation.render import Look, adapted_levels, render
+from groundstream.models.adaptation.features import Look, adapted_levels, render
 from groundstream.models.adaptation.fit import (
     AdapterRecipe,
     Objective,
@@ -33,10 +27,16 @@ from groundstream.models.adaptation.fit import (
     stage_b,
     units_of,
 )
+from groundstream.models.base import Grounder
+from groundstream.models.errors import GroundstreamError
+from groundstream.models.registry import load_grounder
+from groundstream.models.temporal.cta import CTA
+from groundstream.models.temporal.file import SHIPPED, load_adapter, save_adapter
 from groundstream.models.types import Prompt
 from groundstream.operators.errors import ConfigError, OutputError, Reason, SourceError
 from groundstream.pipeline.commands.evaluate import measure, one_thread, table_of
 from groundstream.pipeline.evaluation.benchmark import Benchmark, Outcome
+from groundstream.pipeline.evaluation.measure import Variant
 
 #: frames of a clip; at most so many clips are used, spread over the footage.
 CLIP_FRAMES, MOST_CLIPS = 12, 60

@@ -1,37 +1,42 @@
-"""The temporal benchmark: clips, corruptions, variants, table."""
+"""The temporal benchmark: clips, corruptions, variants; and from marks of many clips to the table.
+
+Every clip is shown clean and spoiled to every variant; the table has one number per question, and says how
+sure a difference is.
+"""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import NamedTuple
 
+import numpy as np
 import torch
 
-from groundstream.models.base import Grounder
-from groundstream.models.nano.config import COCO_NAMES
-from training.scenes.bank import Bank
 from groundstream.models.adaptation.clips import (
     HELD_OUT,
     Clip,
-    ClipGenerator,
-    ClipRecipe,
     cut,
     read_video,
 )
-from groundstream.pipeline.evaluation.measure import CLEAN, Asked, Marks, Variant, answer, mark
 from groundstream.models.adaptation.features import frozen_features
-from groundstream.pipeline.evaluation.report import Interval, difference, precision, summarise
 from groundstream.models.adaptation.spoil import KINDS, Spoiled, spoil
-from groundstream.pipeline.evaluation.truth import with_model_truth, with_recognised_truth
+from groundstream.models.base import Grounder
+from groundstream.models.nano.config import COCO_NAMES
 from groundstream.models.types import Prompt
+from groundstream.pipeline.evaluation.measure import CLEAN, Asked, Marks, Variant, answer, mark
+from groundstream.pipeline.evaluation.metrics import Hits, average_precision
 from groundstream.pipeline.evaluation.tracks import TrackBook
+from groundstream.pipeline.evaluation.truth import with_model_truth
 
 #: frames of a real clip; at 10 frames a second two seconds.
 REAL_FRAMES = 20
 #: candidates below this part of the model's own floor are not judged; a run has its floor itself.
 FLOOR_RATIO = 0.75
 FRAMEWISE = Variant("none")
+#: resamples of a bootstrap.
+RESAMPLES = 400
 
 
 @dataclass(frozen=True, eq=False)
@@ -63,16 +68,6 @@ class Benchmark:
         query = grounder.encode_text(grounder.split_prompt(self.prompt))
         apart = frozenset(number for number, phrase in enumerate(phrases) if phrase in self.held_out)
         return Asked(query, tuple(range(len(phrases))), apart, FLOOR_RATIO * grounder.preset.floor)
-
-    def generated(
-        self, bank: Bank, seed: int, count: int, recipe: ClipRecipe | None = None
-    ) -> Iterator[Clip]:
-        """Make test clips with exact truth; needs the class names as prompt."""
-        generate, asked = ClipGenerator(bank, "test", seed, recipe), self.asked()
-        for number in range(count):
-            clip = generate(number)
-            features = frozen_features(self.grounder, clip.frames)
-            yield with_recognised_truth(clip, answer(self.grounder, FRAMEWISE, features, clip.times_s, asked))
 
     def real(
         self,
@@ -184,3 +179,76 @@ class Outcome:
             for name, marks in chosen.items()
             if name != against
         }
+
+
+class Interval(NamedTuple):
+    """A difference and its 95 % interval."""
+
+    mean: float
+    low: float
+    high: float
+
+
+def precision(marks: Iterable[Marks], phrases: str = "all") -> float:
+    """Return AP50 in percent over `marks`; phrases are "all", "known" or "held_out"."""
+    return average_precision(Hits.join(part for each in marks for part in _hits(each, phrases)))
+
+
+def _hits(marks: Marks, phrases: str) -> list[Hits]:
+    both = {"known": [marks.known], "held_out": [marks.held_out], "all": [marks.known, marks.held_out]}
+    return both[phrases]
+
+
+def summarise(marks: Sequence[Marks]) -> dict[str, float]:
+    """Return the numbers of one variant, by name.
+
+    AP50 of spoiled frames (all; of held-out phrases; by motion; by kind), AP50 of clean clips, ghosts in
+    percent of reported boxes, score change of a track from frame to frame in hundredths, lag in milliseconds.
+    """
+    spoiled = [each for each in marks if each.kind != CLEAN]
+    numbers = {
+        "spoiled": precision(spoiled),
+        "held out": precision(spoiled, "held_out"),
+        "clean": precision(each for each in marks if each.kind == CLEAN),
+    }
+    for motion in ("static", "slow", "fast"):
+        numbers[motion] = precision(each for each in spoiled if each.motion == motion)
+    for kind in sorted({each.kind for each in spoiled}):
+        numbers[kind] = precision(each for each in spoiled if each.kind == kind)
+    ghosts, reported = np.array([each.ghosts for each in spoiled]).sum(0)
+    change, pairs = np.array([each.flicker for each in spoiled]).sum(0)
+    lags = [lag for each in spoiled for lag in each.lags_s]
+    numbers["ghosts"] = 100 * float(ghosts) / max(1, int(reported))
+    numbers["score change"] = 100 * float(change) / max(1, int(pairs))
+    numbers["lag"] = 1000 * float(np.mean(lags)) if lags else float("nan")
+    return {name: value for name, value in numbers.items() if not np.isnan(value)}
+
+
+def difference(
+    ours: Sequence[Marks],
+    theirs: Sequence[Marks],
+    number: Callable[[Sequence[Marks]], float],
+    seed: int = 0,
+) -> Interval:
+    """Return ours minus theirs with a paired bootstrap over clips (all versions of a clip go together).
+
+    NaN where one of the two is.
+
+    Args:
+        ours, theirs: marks of the same clips.
+        number: what is compared, such as `precision`.
+        seed: of the resampling.
+    """
+    if np.isnan(number(ours)) or np.isnan(number(theirs)):
+        return Interval(float("nan"), float("nan"), float("nan"))
+    clips = sorted({each.clip for each in ours})
+    mine = [[each for each in ours if each.clip == clip] for clip in clips]
+    other = [[each for each in theirs if each.clip == clip] for clip in clips]
+    rng = np.random.default_rng(seed)
+    differences = []
+    for _ in range(RESAMPLES):
+        drawn = rng.integers(len(clips), size=len(clips))
+        values = [number([each for row in drawn for each in group[row]]) for group in (mine, other)]
+        differences.append(values[0] - values[1])
+    low, high = np.nanpercentile(differences, [2.5, 97.5])
+    return Interval(number(ours) - number(theirs), float(low), float(high))

@@ -1,4 +1,4 @@
-"""One clip, one adapter: the answers, and the marks that they get."""
+"""One clip, one variant (an adapter, smoothed answers, or neither): the answers, and the marks they get."""
 
 from __future__ import annotations
 
@@ -6,14 +6,16 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
+import supervision as sv
 import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from groundstream.models.adaptation.clips import Clip, Motion
+from groundstream.models.adaptation.spoil import Spoiled
 from groundstream.models.base import Grounder, Query
 from groundstream.models.temporal.base import TemporalAdapter
-from groundstream.pipeline.evaluation.scores import ScoreEMA
-from groundstream.models.adaptation.clips import Clip, Motion
+from groundstream.models.types import ImageFeatures, RawDetections
 from groundstream.pipeline.evaluation.metrics import (
     Hits,
     appearance_lags,
@@ -22,10 +24,56 @@ from groundstream.pipeline.evaluation.metrics import (
     judge,
     track_scores,
 )
-from groundstream.models.adaptation.spoil import Spoiled
-from groundstream.models.types import ImageFeatures, RawDetections
 
 CLEAN = "clean"
+#: boxes of two frames that overlap less are not the same thing to score smoothing.
+LEAST_IOU = 0.3
+
+
+@dataclass(frozen=True)
+class ScoreEMA:
+    """Smooths the scores of boxes that overlap from frame to frame; a lost box fades instead of vanishing.
+
+    Without an earlier answer it changes nothing, as all adapters.
+
+    Attributes:
+        half_life_s: seconds in which the weight of what was seen before halves.
+        floor: faded boxes below this score are dropped.
+    """
+
+    half_life_s: float = 0.2
+    floor: float = 0.05
+
+    def step(self, raw: RawDetections, before: RawDetections | None, dt_s: float) -> RawDetections:
+        """Return the smoothed answer, which is also what the next frame's call takes as `before`.
+
+        Args:
+            raw: one frame's candidates, with the same phrases as `before`.
+            before: what the last call returned; None at the first frame and after a reset.
+            dt_s: seconds since then; below 0 counts as 0.
+        """
+        if before is None or not len(before.boxes_model):
+            return raw
+        weight = float(2.0 ** (-max(dt_s, 0.0) / self.half_life_s))
+        new, old = _matches(raw.boxes_model, before.boxes_model)
+        scores = raw.phrase_scores.copy()
+        scores[new] += np.float32(weight) * (before.phrase_scores[old] - scores[new])
+        faded = np.float32(weight) * before.phrase_scores
+        lost = np.setdiff1d(np.flatnonzero(faded.max(1, initial=0.0) >= self.floor), old)
+        boxes = np.concatenate([raw.boxes_model, before.boxes_model[lost]])
+        table = np.concatenate([scores, faded[lost]])
+        order = np.argsort(-table.max(1, initial=0.0), kind="stable")
+        return RawDetections(boxes[order], table[order])
+
+
+def _matches(new: NDArray[np.float32], old: NDArray[np.float32]) -> tuple[NDArray[np.int64], ...]:
+    """Return the numbers of the boxes of both that overlap each other most, (K,) each."""
+    overlap = sv.box_iou_batch(new, old)
+    if not overlap.size:
+        return np.zeros(0, np.int64), np.zeros(0, np.int64)
+    rows, best = np.arange(len(new)), overlap.argmax(1)
+    mutual = (overlap.argmax(0)[best] == rows) & (overlap[rows, best] >= LEAST_IOU)
+    return rows[mutual], best[mutual]
 
 
 @dataclass(frozen=True, eq=False)

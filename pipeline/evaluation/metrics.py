@@ -10,9 +10,9 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
 import numpy as np
+import supervision as sv
 from numpy.typing import NDArray
 
-from groundstream.pipeline.evaluation.scores import box_iou
 from groundstream.models.adaptation.clips import FrameTruth
 from groundstream.models.types import RawDetections
 
@@ -80,7 +80,7 @@ def _judge_class(
     if not len(found):
         return Hits(np.zeros(0, np.float32), np.zeros(0, bool), asked)
     found = found[np.argsort(-scores[found], kind="stable")]
-    overlaps = box_iou(boxes[found], truth.boxes[of_class]) if of_class.any() else None
+    overlaps = sv.box_iou_batch(boxes[found], truth.boxes[of_class]) if of_class.any() else None
     right, wrong = np.zeros(len(found), bool), np.ones(len(found), bool)
     if overlaps is not None:
         counts, free = truth.counts[of_class], np.ones(int(of_class.sum()), bool)
@@ -126,7 +126,7 @@ def count_ghosts(
 def _best_iou(boxes: NDArray[np.float32], others: NDArray[np.float32]) -> NDArray[np.float32]:
     if not len(others):
         return np.zeros(len(boxes), np.float32)
-    best: NDArray[np.float32] = box_iou(boxes, others).max(axis=1)
+    best: NDArray[np.float32] = sv.box_iou_batch(boxes, others).max(axis=1)
     return best
 
 
@@ -140,11 +140,7 @@ def track_scores(
     column_of = {number: column for column, number in enumerate(classes)}
     tracks: dict[int, NDArray[np.float32]] = {}
     for now, (raw, frame) in enumerate(zip(answers, truth, strict=True)):
-        overlaps = (
-            box_iou(frame.boxes, raw.boxes_model)
-            if len(frame.boxes) and len(raw.boxes_model)
-            else np.zeros((len(frame.boxes), 0), np.float32)
-        )
+        overlaps = sv.box_iou_batch(frame.boxes, raw.boxes_model)
         for row in range(len(frame.boxes)):
             column = column_of.get(int(frame.classes[row]))
             if column is None or not frame.counts[row]:

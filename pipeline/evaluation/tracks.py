@@ -18,11 +18,11 @@ from trackers.eval import (
 )
 
 from groundstream.models.adaptation.clips import Clip, FrameTruth
-from groundstream.pipeline.evaluation.metrics import IOU
 from groundstream.models.types import PicturePlan, Preset, Prompt, RawDetections
 from groundstream.operators.tracking.association import PhraseTracker
 from groundstream.operators.tracking.phrases import PhraseMemory, PhraseRule
 from groundstream.operators.tracking.tracker import Tracker
+from groundstream.pipeline.evaluation.metrics import IOU
 
 #: as in a run: a phrase leaves a track at this part of the score at which it entered.
 LEAVE_RATIO = 0.5

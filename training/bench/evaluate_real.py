@@ -33,13 +33,13 @@ from groundstream.models.nano.network import NanoNetwork
 from groundstream.models.nano.open_branch import OpenBranch
 from groundstream.models.nano.postprocess import OVERLAP_IOU
 from groundstream.models.nano.rows import meanings_of
-from training.data.fetch import rows
-from training.data.pack import read_photograph
-from training.nano.evaluate import IOUS, average_precision, match
-from training.data.lexicon import everyday_meanings
-from training.scenes.vocabulary import Vocabulary
 from groundstream.models.types import Prompt, RawDetections
 from groundstream.operators.detector.letterbox import Letterbox, Picture
+from training.data.fetch import rows
+from training.data.lexicon import everyday_meanings
+from training.data.pack import read_photograph
+from training.nano.evaluate import IOUS, average_precision, match
+from training.scenes.vocabulary import Vocabulary
 
 Rgb = NDArray[np.uint8]
 #: boxes of the closed-set network from this score on are what words should find again.

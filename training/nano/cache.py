@@ -28,8 +28,8 @@ from groundstream.models.nano.network import NanoNetwork
 from groundstream.models.nano.open_head import OpenHead
 from groundstream.models.nano.sampling import sample_boxes
 from training.scenes.bank import Bank, Split
-from training.scenes.vocabulary import Vocabulary
 from training.scenes.generator import SceneConfig, SceneGenerator, SceneSample
+from training.scenes.vocabulary import Vocabulary
 
 #: things of which less is visible are neither learnt nor background.
 LEAST_VISIBLE = 0.35

@@ -15,8 +15,8 @@ from torch import Tensor
 from groundstream.models.common.tensor_file import read_tensors, write_tensors
 from groundstream.models.errors import ModelError
 from groundstream.models.nano.config import COCO_NAMES, NanoConfig
-from training.nano.graph import Graph, read_graph
 from groundstream.models.nano.network import NanoNetwork
+from training.nano.graph import Graph, read_graph
 
 PREFIX = "PartitionedCall/"
 

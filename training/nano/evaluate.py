@@ -16,17 +16,18 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path
 
 import numpy as np
+import supervision as sv
 import torch
 from numpy.typing import NDArray
 
 from groundstream.models.base import Grounder
 from groundstream.models.registry import load_grounder
+from groundstream.models.types import Prompt, RawDetections
 from training.scenes.bank import SPLITS, TRAINING_STYLES, Bank
 from training.scenes.captions import SIZES
 from training.scenes.colors import COLORS
-from training.scenes.vocabulary import Vocabulary
 from training.scenes.generator import SceneConfig, SceneGenerator, SceneSample
-from groundstream.models.types import Prompt, RawDetections
+from training.scenes.vocabulary import Vocabulary
 
 IOUS = tuple(np.arange(0.5, 0.96, 0.05).round(2).tolist())
 #: sides of things in pixels: below the first small, from the second on large.
@@ -101,7 +102,7 @@ def match(
     taken = np.full((len(boxes), len(IOUS)), -1, np.int64)
     if not len(truth):
         return taken
-    overlap = _overlaps(boxes, truth)
+    overlap = sv.box_iou_batch(boxes, truth)
     for column, iou in enumerate(IOUS):
         free = np.ones(len(truth), bool)
         for row in np.argsort(-scores, kind="stable"):
@@ -194,7 +195,7 @@ def _count(
 
 def _shown(boxes: NDArray[np.float32], sample: SceneSample) -> list[str]:
     """Name what each box shows, "background" where it covers no thing."""
-    overlap = _overlaps(boxes, sample.boxes)
+    overlap = sv.box_iou_batch(boxes, sample.boxes)
     best = overlap.argmax(1) if overlap.size else np.zeros(len(boxes), int)
     return [
         sample.objects[thing].concept if overlap.size and overlap[row, thing] >= 0.5 else "background"
@@ -205,16 +206,6 @@ def _shown(boxes: NDArray[np.float32], sample: SceneSample) -> list[str]:
 def _size(box: NDArray[np.float32]) -> str:
     side = float(np.sqrt(np.prod(box[2:] - box[:2])))
     return "small" if side < SMALL_PX else "large" if side >= LARGE_PX else "medium"
-
-
-def _overlaps(first: NDArray[np.float32], second: NDArray[np.float32]) -> NDArray[np.float32]:
-    low = np.maximum(first[:, None, :2], second[None, :, :2])
-    high = np.minimum(first[:, None, 2:], second[None, :, 2:])
-    both = np.clip(high - low, 0, None).prod(2)
-    area_first = (first[:, 2:] - first[:, :2]).prod(1)
-    area_second = (second[:, 2:] - second[:, :2]).prod(1)
-    answer: NDArray[np.float32] = both / np.maximum(area_first[:, None] + area_second - both, 1e-9)
-    return answer
 
 
 def main() -> None:

@@ -63,8 +63,8 @@ from training.nano.objects import cells_of, find_truth, objects_loss, recall
 from training.nano.recipe import GrounderRecipe
 from training.nano.words import open_words
 from training.scenes.bank import SPLITS, STYLES, TRAIN, Bank
-from training.scenes.vocabulary import Vocabulary
 from training.scenes.generator import SceneConfig
+from training.scenes.vocabulary import Vocabulary
 
 #: kinds of which things are seen on people, where the frozen network says "person".
 ON_PEOPLE = frozenset(("body part", "clothing"))

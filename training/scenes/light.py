@@ -8,8 +8,8 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from training.scenes.backgrounds import relight
 from groundstream.models.adaptation.corruptions import add_jpeg, add_noise, motion_blur
+from training.scenes.backgrounds import relight
 from training.scenes.paste import Patch, cast_shadow, light
 
 Rgb = NDArray[np.uint8]

@@ -15,8 +15,8 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from training.scenes.bank import SPLITS, Bank
-from training.scenes.vocabulary import Vocabulary
 from training.scenes.generator import SceneConfig, SceneGenerator, SceneSample
+from training.scenes.vocabulary import Vocabulary
 
 _CAPTION_PX = 76
 

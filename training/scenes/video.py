@@ -19,12 +19,12 @@ from numpy.typing import NDArray
 from training.scenes.backgrounds import make_background
 from training.scenes.bank import Bank, Split
 from training.scenes.captions import Questioner, Thing
+from training.scenes.generator import CLEAR, scene_rng
 from training.scenes.light import Mood
 from training.scenes.paste import Canvas, Placement, Seen, make_patch
 from training.scenes.paths import Camera, Path, Speed, draw_camera, draw_path
 from training.scenes.vocabulary import Vocabulary
 from training.scenes.wardrobe import Cutout, SceneObject, Wardrobe
-from training.scenes.generator import CLEAR, scene_rng
 
 Rng = np.random.Generator
 #: The world is this many times as wide and high as the picture.

@@ -15,18 +15,18 @@ from pathlib import Path
 
 import cv2
 import numpy as np
+import supervision as sv
 import torch
 from numpy.typing import NDArray
 
 from groundstream.models.base import Grounder
 from groundstream.models.nano.config import COCO_NAMES
 from groundstream.models.nano.grounder import NanoGrounder
-from groundstream.pipeline.evaluation.scores import box_iou
+from groundstream.models.types import Prompt, TextFeatures
 from training.scenes.backgrounds import make_background
 from training.scenes.bank import Bank, Sprite
 from training.scenes.paste import Canvas, Placement, make_patch
 from training.scenes.vocabulary import DATA
-from groundstream.models.types import Prompt, TextFeatures
 
 TABLE = DATA / "temporal_cast.tsv"
 TRIES = 4
@@ -57,7 +57,7 @@ def mean_score(grounder: Grounder, sprite: Sprite, text: TextFeatures, backgroun
     content = torch.tensor([SIZE_PX] * TRIES)
     answers = grounder.detect(torch.from_numpy(np.stack(pictures)), content, [[text]] * TRIES)
     scores = [
-        answer.phrase_scores[box_iou(box[None], answer.boxes_model)[0] >= 0.5].max(initial=0)
+        answer.phrase_scores[sv.box_iou_batch(box[None], answer.boxes_model)[0] >= 0.5].max(initial=0)
         for box, answer in zip(boxes, answers, strict=True)
         if len(answer.boxes_model)
     ]

@@ -10,14 +10,14 @@ import pytest
 import torch
 from torch import Tensor
 
+from groundstream.models.adaptation.batches import Batch, Batches
+from groundstream.models.adaptation.features import Entry, FeatureFile
+from groundstream.models.adaptation.fit import AdapterRecipe, Trainer, correct, stage_a, units_of
+from groundstream.models.adaptation.losses import Frames, HeadObjective, feature_loss
+from groundstream.models.adaptation.naming import sample
 from groundstream.models.nano.config import COCO_NAMES
 from groundstream.models.nano.sampling import sample_boxes
 from groundstream.models.temporal.cta import CTA
-from groundstream.models.adaptation.batches import Batch, Batches
-from groundstream.models.adaptation.losses import Frames, HeadObjective, feature_loss
-from groundstream.models.adaptation.naming import sample
-from groundstream.models.adaptation.features import Entry, FeatureFile
-from groundstream.models.adaptation.fit import AdapterRecipe, Trainer, correct, stage_a, units_of
 
 SHAPES = [(16, 16, 24), (16, 8, 12), (16, 4, 6)]
 LENGTH = 6

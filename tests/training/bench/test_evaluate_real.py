@@ -11,8 +11,6 @@ from PIL import Image
 from groundstream.models.common.tensor_file import SHIPPED
 from groundstream.models.nano.config import COCO_NAMES
 from groundstream.models.nano.grounder import NanoGrounder
-from training.data.fetch import rows
-from training.scenes.vocabulary import Concept, Vocabulary
 from training.bench.evaluate_real import (
     AT_ONCE,
     ClosedSet,
@@ -28,6 +26,8 @@ from training.bench.evaluate_real import (
     stills,
     synonyms,
 )
+from training.data.fetch import rows
+from training.scenes.vocabulary import Concept, Vocabulary
 
 STREET = Path(__file__).parents[2] / "data" / "nano" / "street.png"
 

@@ -27,9 +27,9 @@ from training.nano.calibrate import (
 )
 from training.nano.names import allowed_concepts
 from training.scenes.bank import Photograph
+from training.scenes.generator import SceneSample
 from training.scenes.vocabulary import Concept, Vocabulary
 from training.scenes.wardrobe import SceneObject
-from training.scenes.generator import SceneSample
 
 NAMES = ("cat", "cup", "dog")
 CANVAS = (64, 64)

@@ -9,6 +9,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from drawings import drawn_bank
 
 from groundstream.models.common.tensor_file import SHIPPED, read_tensors
 from groundstream.models.nano.config import NanoConfig
@@ -27,11 +28,10 @@ from training.nano.names import (
     reduce_described,
 )
 from training.nano.objects import cells_of, find_truth, objects_loss, recall
+from training.nano.train import GrounderRecipe, train
 from training.nano.words import open_words
 from training.scenes.bank import BankWriter
-from drawings import drawn_bank
 from training.scenes.vocabulary import Concept, Vocabulary
-from training.nano.train import GrounderRecipe, train
 
 SIDE = 64
 STRIDES = NanoConfig().strides_px

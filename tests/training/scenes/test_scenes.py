@@ -4,13 +4,13 @@ from dataclasses import replace
 import cv2
 import numpy as np
 import pytest
+from drawings import COLORS_RGB, draw_shape, drawn_bank, drawn_vocabulary
 from PIL import Image
 
 from training.scenes import preview as preview_scenes
 from training.scenes.bank import TRAIN, UNSEEN_COMPOSITIONS, Bank, BankWriter
-from drawings import COLORS_RGB, draw_shape, drawn_bank, drawn_vocabulary
-from training.scenes.style import STYLINGS
 from training.scenes.generator import LEAST_PIXELS, SceneConfig, SceneGenerator
+from training.scenes.style import STYLINGS
 
 PLAIN = SceneConfig(160, 200, most_objects=5, phrases=12, present=6, restyle=0.0, spoil=0.0)
 

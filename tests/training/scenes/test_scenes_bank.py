@@ -2,6 +2,7 @@ import json
 
 import numpy as np
 import pytest
+from drawings import drawn_bank
 from PIL import Image
 
 from training.data import fetch as fetch_assets
@@ -19,7 +20,6 @@ from training.scenes.bank import (
     BankWriter,
     Split,
 )
-from drawings import drawn_bank
 from training.scenes.vocabulary import Vocabulary, is_novel
 
 

@@ -6,9 +6,10 @@ from collections.abc import Callable
 
 import numpy as np
 import pytest
+from drawings import drawn_bank, drawn_vocabulary
 
 from training.scenes.bank import TRAIN
-from drawings import drawn_bank, drawn_vocabulary
+from training.scenes.generator import SceneConfig, SceneGenerator
 from training.scenes.solid import (
     Rgba,
     Rng,
@@ -19,7 +20,6 @@ from training.scenes.solid import (
     round_off,
     soften,
 )
-from training.scenes.generator import SceneConfig, SceneGenerator
 
 
 def disc() -> Rgba:

@@ -3,10 +3,10 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
-
-from training.scenes.bank import TRAIN
-from groundstream.models.adaptation.corruptions import CORRUPTIONS, add_noise, corrupt
 from drawings import drawn_bank, drawn_vocabulary
+
+from groundstream.models.adaptation.corruptions import CORRUPTIONS, add_noise, corrupt
+from training.scenes.bank import TRAIN
 from training.scenes.paths import Camera, Path, draw_path
 from training.scenes.video import (
     VideoConfig,
