@@ -18,10 +18,9 @@ from torch.nn import functional as F
 
 from groundstream.models.adaptation.naming import HARM, Naming, before
 from groundstream.models.common.device import fast_dtype
-from groundstream.models.common.tensor_file import SHIPPED, read_tensors
-from groundstream.models.nano.config import COCO_NAMES, NanoConfig
-from groundstream.models.nano.head import NanoHead
-from groundstream.models.nano.network import NanoNetwork, split_levels
+from groundstream.models.common.tensor_file import read_tensors
+from groundstream.models.nano.config import COCO_NAMES, SHIPPED, NanoConfig
+from groundstream.models.nano.network import NanoHead, NanoNetwork, split_levels
 from groundstream.models.nano.open_branch import OpenBranch
 
 #: cells where no asked class scores more than this, now or a frame ago, are left out of the score loss.

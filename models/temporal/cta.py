@@ -252,7 +252,11 @@ def _random(enter: int, leave: int) -> nn.Parameter:
 
 
 def _product(rows: Tensor, weight: Tensor) -> Tensor:
-    """Return (B, N, C) @ (C, D), each sample's sums in an order that does not depend on the batch."""
+    """Return (B, N, C) @ (C, D), each sample multiplied by itself.
+
+    One product of B * N rows would let BLAS cut them into blocks across samples; this way a sample's sums do
+    not depend on the others. Their order may still depend on how the sample lies in memory (rounding only).
+    """
     return _twice(rows).bmm(weight.expand(len(rows), -1, -1))[:, : rows.shape[1]]
 
 

@@ -95,15 +95,15 @@ def _generator() -> MakeClips:
     """
     checkout = Path(groundstream.__file__).resolve().parents[2]
     if (checkout / "training" / "bench" / "generated.py").is_file():
-        sys.path.append(str(checkout))  # last, so that nothing in the checkout hides an installed package
+        sys.path.append(str(checkout))  # last, so that nothing in a checkout hides an installed package
     try:
         module = import_module("training.bench.generated")
     except ModuleNotFoundError as error:
         if not (error.name or "").startswith("training"):
             raise
         raise ConfigError(
-            "generated clips (--bank) are made by training/, a folder of the repository that is not part of the "
-            "installed package; install from a checkout (pip install --editable .), or leave --bank out"
+            "generated clips (--bank) are made by training/, a folder of the repository that is not part of "
+            "the installed package; install from a checkout (pip install --editable .), or leave --bank out"
         ) from None
     return cast(MakeClips, module.generated_clips)
 

@@ -25,9 +25,9 @@ from torch import Tensor
 
 from groundstream.models.base import Grounder
 from groundstream.models.common.postprocess import suppress_per_phrase
-from groundstream.models.common.tensor_file import SHIPPED, read_tensors
+from groundstream.models.common.tensor_file import read_tensors
 from groundstream.models.nano.cells import pick_cells
-from groundstream.models.nano.config import COCO_NAMES, NanoConfig
+from groundstream.models.nano.config import COCO_NAMES, SHIPPED, NanoConfig
 from groundstream.models.nano.grounder import NanoGrounder
 from groundstream.models.nano.network import NanoNetwork
 from groundstream.models.nano.open_branch import OpenBranch

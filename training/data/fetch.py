@@ -20,10 +20,10 @@ from collections.abc import Callable, Iterator
 from functools import partial
 from pathlib import Path
 
+from training.data import DATA
 from training.data import render as fetch_render
 from training.data.pack import Picture, pack
 from training.data.rcc import unpack_rcc
-from training.scenes.vocabulary import DATA
 
 NPM = {
     "fluent-3d": "@lobehub/fluent-emoji-3d@1.1.0",

@@ -21,10 +21,9 @@ from safetensors.torch import save_file
 from torch import Tensor
 
 from groundstream.models.common.postprocess import iou_matrix
-from groundstream.models.common.tensor_file import SHIPPED, read_tensors
-from groundstream.models.nano.config import NanoConfig
-from groundstream.models.nano.head import NanoHead
-from groundstream.models.nano.network import NanoNetwork
+from groundstream.models.common.tensor_file import read_tensors
+from groundstream.models.nano.config import SHIPPED, NanoConfig
+from groundstream.models.nano.network import NanoHead, NanoNetwork
 from groundstream.models.nano.open_head import OpenHead
 from groundstream.models.nano.sampling import sample_boxes
 from training.scenes.bank import Bank, Split

@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from groundstream.models.common.postprocess import iou_matrix
-from groundstream.models.nano.head import NanoHead
+from groundstream.models.nano.network import NanoHead
 from groundstream.models.nano.open_branch import OpenBranch
 from groundstream.models.nano.open_candidates import TINY, Scene, concept_chances
 from training.nano.cache import Frozen, Renderer

@@ -126,7 +126,7 @@ def first_reduction(head: OpenHead, described: Tensor) -> None:
     config = head.config
     sizes = [points**2 * depth for points, depth in zip(config.grid, config.depths, strict=True)]
     for part, depth, (old_weight, old_bias) in zip(
-        torch.split(described, sizes, 1), config.depths, head.reductions(), strict=True
+        torch.split(described, sizes, 1), config.depths, _reductions(head), strict=True
     ):
         features = part.reshape(-1, depth)
         spread = features.std(0) + SMALLEST_SPREAD
@@ -144,11 +144,16 @@ def reduce_described(head: OpenHead, described: Tensor, hidden: float = 0.0) -> 
     sizes = [points**2 * depth for points, depth in zip(config.grid, config.depths, strict=True)]
     reduced = []
     for part, depth, (weight, bias) in zip(
-        torch.split(described, sizes, 1), config.depths, head.reductions(), strict=True
+        torch.split(described, sizes, 1), config.depths, _reductions(head), strict=True
     ):
         points = F.linear(part.view(len(part), -1, depth), weight[:, :, 0, 0], bias)
         reduced.append(F.dropout1d(points, hidden, training=hidden > 0).flatten(1))
     return torch.cat(reduced, 1)
+
+
+def _reductions(head: OpenHead) -> list[tuple[Tensor, Tensor]]:
+    """Return each map's (reduced, depth, 1, 1) weights and (reduced,) biases."""
+    return [(reduce.get_parameter("weight"), reduce.get_parameter("bias")) for reduce in head.reduce]
 
 
 def names_loss(

@@ -9,7 +9,8 @@ import torch
 from torch import Tensor
 
 from groundstream.models.common.postprocess import iou_matrix
-from groundstream.models.nano.open_head import OpenHead
+from groundstream.models.nano.cells import Cells
+from groundstream.models.nano.open_head import OpenHead, object_boxes
 from training.glip.losses import assign, giou_loss, token_focal_loss
 
 #: side of a cell's anchor in strides, for ATSS.
@@ -63,7 +64,7 @@ def objects_loss(
     for level, part in enumerate(torch.split(regions, list(counts), 1)):
         width = round(counts[level] ** 0.5)
         cells = torch.arange(counts[level]).repeat(len(part))
-        logit, box = head.objects_at(level, part.flatten(0, 1), cells, width)
+        logit, box = _objects_at(head, level, part.flatten(0, 1), cells, width)
         logits.append(logit.view(len(part), -1))
         boxes.append(box.view(len(part), -1, 4))
     everything = torch.cat(logits, 1)
@@ -71,6 +72,25 @@ def objects_loss(
     focal = token_focal_loss(everything[..., None], positive[..., None], mask)
     shape = giou_loss(torch.cat(boxes, 1)[positive], wanted[positive]).sum()
     return (focal + BOX_WEIGHT * shape) / positive.sum().clamp(min=1)
+
+
+def _objects_at(
+    head: OpenHead, level: int, regions: Tensor, cells: Tensor, width: int
+) -> tuple[Tensor, Tensor]:
+    """Return (K,) logits that a cell is a thing's, and (K, 4) xyxy boxes in canvas pixels.
+
+    Args:
+        head: proposes.
+        level: which level the cells belong to.
+        regions: (K, 128) float32 frozen region features of the cells.
+        cells: (K,) int64 numbers of the cells, row by row.
+        width: cells per row of that level.
+    """
+    centres = torch.stack((cells % width, cells // width), 1) + 0.5  # in strides
+    stride = centres.new_tensor([[head.strides_px[level]]])
+    here = Cells(cells, torch.full_like(cells, level), centres * stride, stride, regions)
+    answer = head.objects[level](regions)
+    return answer[:, 0], object_boxes(here, answer)
 
 
 @torch.inference_mode()

@@ -28,9 +28,9 @@ from safetensors.torch import load_file, save_file
 from torch import Tensor
 from torch.optim.swa_utils import AveragedModel
 
-from groundstream.models.common.tensor_file import SHIPPED, checksum, read_tensors, write_tensors
+from groundstream.models.common.tensor_file import checksum, read_tensors, write_tensors
 from groundstream.models.errors import ModelError
-from groundstream.models.nano.config import NanoConfig
+from groundstream.models.nano.config import SHIPPED, NanoConfig
 from groundstream.models.nano.open_branch import PREFIX, OpenBranch, Scale
 from groundstream.models.nano.open_head import OpenConfig, OpenHead
 from groundstream.models.nano.text import LOWEST_GATE, TextEncoder
@@ -61,6 +61,7 @@ from training.nano.names import (
 )
 from training.nano.objects import cells_of, find_truth, objects_loss, recall
 from training.nano.recipe import GrounderRecipe
+from training.nano.store import branch_tensors
 from training.nano.words import open_words
 from training.scenes.bank import SPLITS, STYLES, TRAIN, Bank
 from training.scenes.generator import SceneConfig
@@ -83,7 +84,7 @@ def train(recipe: GrounderRecipe, weights: Path) -> None:
     words = open_words(vocabulary, concepts, recipe.wordnet)
     branch = OpenBranch(head, words, alike, recipe.scale, torch.zeros(len(concepts)))
     branch = calibrate(recipe, branch, concepts)
-    write_tensors(weights, tensors | branch.to_tensors())
+    write_tensors(weights, tensors | branch_tensors(branch))
     _log(recipe.folder, {"step": "all", "minutes": round((time.time() - started) / 60, 1)})
 
 
@@ -229,7 +230,7 @@ def _resume(
 
 def calibrate(recipe: GrounderRecipe, branch: OpenBranch, concepts: Sequence[str]) -> OpenBranch:
     """Fit the biases of the concepts and the shift of all; return the branch with them."""
-    state = branch.to_tensors()
+    state = branch_tensors(branch)
     names = [*(f"scenes-{n:04d}" for n in range(recipe.files_calibration)), "photographs"]
     # What another branch said is of no use.
     folder = recipe.folder / f"calibration-{checksum(state)[:12]}"

@@ -15,8 +15,9 @@ from matplotlib.colors import XKCD_COLORS, to_rgb
 from torch import Tensor
 from torch.nn import functional as F
 
-from groundstream.models.common.tensor_file import SHIPPED, read_tensors, write_tensors
+from groundstream.models.common.tensor_file import read_tensors, write_tensors
 from groundstream.models.nano.attributes import ColourNamer, to_lab
+from groundstream.models.nano.config import SHIPPED
 from groundstream.models.nano.parse import COLOURS
 
 #: words that a colour's name may end in -> the basic term they count for.

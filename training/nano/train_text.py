@@ -17,7 +17,8 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from groundstream.models.common.tensor_file import SHIPPED, read_tensors, write_tensors
+from groundstream.models.common.tensor_file import read_tensors, write_tensors
+from groundstream.models.nano.config import SHIPPED
 from groundstream.models.nano.parse import tokenize
 from groundstream.models.nano.text import MOST_WORDS, TextEncoder, pieces_of
 from training.data.lexicon import (

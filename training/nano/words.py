@@ -6,7 +6,7 @@ from collections import defaultdict
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
-from groundstream.models.nano.open_words import OpenWords
+from groundstream.models.nano.open_branch import OpenWords
 from groundstream.models.nano.parse import COLOUR_WORDS, tokenize
 from training.data.lexicon import (
     SMALLEST_SHARE,

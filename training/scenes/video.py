@@ -9,7 +9,7 @@ frame.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import Literal
 
 import cv2
@@ -259,34 +259,3 @@ def _happening(
     if inside[1] and shown[0] != shown[1]:
         return "back" if shown[1] else "hidden"
     return None
-
-
-def drop_frames(sample: VideoSample, share: float, rng: Rng) -> VideoSample:
-    """Return the clip without about `share` of its frames; the first one stays, times stay true."""
-    kept = rng.random(len(sample.times_s)) >= share
-    kept[0] = True
-    return _take(sample, np.flatnonzero(kept), sample.times_s[kept])
-
-
-def repeat_frames(sample: VideoSample, share: float, rng: Rng) -> VideoSample:
-    """Return the clip of a stuttering camera: about `share` of the pictures are the one before again.
-
-    The truth of a repeated picture is that of the picture it repeats, because that is what can be seen.
-    """
-    again = rng.random(len(sample.times_s)) < share
-    again[0] = False
-    source = np.maximum.accumulate(np.where(again, 0, np.arange(len(again))))
-    return _take(sample, source, sample.times_s)
-
-
-def _take(sample: VideoSample, rows: NDArray[np.intp], times_s: NDArray[np.float64]) -> VideoSample:
-    visibility, amodal = sample.visibility[rows], sample.boxes_amodal[rows]
-    return replace(
-        sample,
-        frames=sample.frames[rows],
-        times_s=times_s,
-        boxes=sample.boxes[rows],
-        boxes_amodal=amodal,
-        visibility=visibility,
-        events=find_events(visibility, amodal, times_s, sample.frames.shape[1:3]),
-    )

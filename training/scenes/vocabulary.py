@@ -14,7 +14,7 @@ from dataclasses import dataclass
 from enum import IntEnum
 from pathlib import Path
 
-DATA = Path(__file__).parent / "data"
+from training.data import DATA
 
 
 class Match(IntEnum):

@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 from temporal_parts import BOX, raw_of, truth_of
 
+from groundstream.pipeline.evaluation.benchmark import difference, precision, summarise
 from groundstream.pipeline.evaluation.measure import Marks
 from groundstream.pipeline.evaluation.metrics import (
     Hits,
@@ -16,7 +17,6 @@ from groundstream.pipeline.evaluation.metrics import (
     judge,
     track_scores,
 )
-from groundstream.pipeline.evaluation.report import difference, precision, summarise
 
 FAR = (60.0, 60.0, 80.0, 80.0)
 NOTHING = truth_of()

@@ -1,7 +1,7 @@
 import numpy as np
 
 from groundstream.models.types import RawDetections
-from groundstream.pipeline.evaluation.scores import ScoreEMA
+from groundstream.pipeline.evaluation.measure import ScoreEMA
 
 
 def answer(*boxes: tuple[float, float, float]) -> RawDetections:

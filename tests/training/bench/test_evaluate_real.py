@@ -8,8 +8,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from groundstream.models.common.tensor_file import SHIPPED
-from groundstream.models.nano.config import COCO_NAMES
+from groundstream.models.nano.config import COCO_NAMES, SHIPPED
 from groundstream.models.nano.grounder import NanoGrounder
 from training.bench.evaluate_real import (
     AT_ONCE,

@@ -9,11 +9,10 @@ import pytest
 import torch
 
 from groundstream.models.nano.config import NanoConfig
-from groundstream.models.nano.head import NanoHead
-from groundstream.models.nano.open_branch import OpenBranch, Scale
+from groundstream.models.nano.network import NanoHead
+from groundstream.models.nano.open_branch import OpenBranch, OpenWords, Scale
 from groundstream.models.nano.open_candidates import Scene
 from groundstream.models.nano.open_head import OpenConfig, OpenHead
-from groundstream.models.nano.open_words import OpenWords
 from training.nano.cache import Frozen
 from training.nano.calibrate import (
     Answers,

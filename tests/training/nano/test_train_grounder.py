@@ -11,8 +11,8 @@ import pytest
 import torch
 from drawings import drawn_bank
 
-from groundstream.models.common.tensor_file import SHIPPED, read_tensors
-from groundstream.models.nano.config import NanoConfig
+from groundstream.models.common.tensor_file import read_tensors
+from groundstream.models.nano.config import SHIPPED, NanoConfig
 from groundstream.models.nano.open_branch import PREFIX, OpenBranch
 from groundstream.models.nano.open_head import OpenConfig, OpenHead
 from groundstream.models.nano.sampling import sample_boxes

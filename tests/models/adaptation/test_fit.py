@@ -226,23 +226,3 @@ def test_a_training_that_was_cut_off_goes_on(
     assert trainer.step == 4
     trainer.run(batches(features).draw, lambda step, loss: None)
     assert trainer.step == 6
-
-
-@pytest.mark.parametrize(
-    ("text", "expected"),
-    [
-        ("steps = 7\nhalf_lives_s = [1.0]\n", AdapterRecipe(steps=7, half_lives_s=(1.0,))),
-        ("", AdapterRecipe()),
-    ],
-)
-def test_a_recipe_is_read_from_toml(tmp_path: Path, text: str, expected: AdapterRecipe) -> None:
-    path = tmp_path / "recipe.toml"
-    path.write_text(text)
-    assert AdapterRecipe.read(path) == expected
-
-
-def test_a_recipe_with_an_unknown_name_is_refused(tmp_path: Path) -> None:
-    path = tmp_path / "recipe.toml"
-    path.write_text("step = 7\n")
-    with pytest.raises(ValueError, match="unknown step; expected some of"):
-        AdapterRecipe.read(path)
