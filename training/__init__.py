@@ -1,1 +1,9 @@
-"""How the models are trained: data, losses, recipes, evaluation; nothing here is needed to run them."""
+"""How the models that ship are made: scenes, tables, recipes, measurements; from a checkout, never packaged.
+
+Rooms: `scenes` < `data` < `glip` < `nano`, `temporal` < `bench`; all of them may import `groundstream`.
+"""
+
+from pathlib import Path
+
+#: the folder of the tables.
+DATA = Path(__file__).parent / "data"

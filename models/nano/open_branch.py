@@ -34,7 +34,8 @@ class Scale(NamedTuple):
 
     Phrases that the frozen names know have a shift of their own, and lose `per_concept` times the logarithm
     of how many concepts they mean ("animal": 105): there the branch only adds what it is surer of. `shift` is
-    fitted together with the biases (`grounder_calibrate`), the others were chosen; see `docs/glip-nano.md`.
+    fitted together with the biases (`training/nano/calibrate.py`), the others were chosen; see
+    `docs/glip-nano.md`.
     """
 
     shift: float

@@ -33,8 +33,6 @@ from torch.nn import functional as F
 
 from groundstream.models.temporal.base import Memory, TemporalAdapter, as_level, as_rows, hold, usable
 
-__all__ = ["CTA", "CTAConfig", "Memory", "TemporalAdapter"]
-
 #: half-lives stay below this, so that evidence is exactly 0 in float32 after 10,000 s.
 LONGEST_S = 60.0
 #: bounds of the logarithm of a write weight: a frame always writes a little, so no sum of evidence is 0, and

@@ -2,7 +2,7 @@
 
     python -m training.bench.evaluate_real FOLDER VIDEO
 
-FOLDER is that of `fetch_assets`; VIDEO a street scene, `vtest.avi` of opencv-doc or a copy of it. The
+FOLDER is that of `training.data.fetch`; VIDEO a street scene, `vtest.avi` of opencv-doc or a copy of it. The
 pictures are those of `real_pictures.tsv` (opencv-doc, scikit-image, Lomiri wallpapers); scores are calibrated
 on others. No box on them was drawn by hand, so "AP50" says how well words repeat what the closed-set network
 says.
@@ -260,7 +260,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
-    parser.add_argument("folder", type=Path, help="the folder of fetch_assets")
+    parser.add_argument("folder", type=Path, help="the folder of training.data.fetch")
     parser.add_argument("video", type=Path, help="a street scene")
     parser.add_argument("--weights", type=Path, default=SHIPPED)
     options = parser.parse_args()

@@ -20,8 +20,7 @@ from collections.abc import Callable, Iterator
 from functools import partial
 from pathlib import Path
 
-from training.data import DATA
-from training.data import render as fetch_render
+from training.data import DATA, render
 from training.data.pack import Picture, pack
 from training.data.rcc import unpack_rcc
 
@@ -161,7 +160,7 @@ def plan(unpacked: Path, pictures: Path) -> tuple[list[Picture], list[dict[str, 
         *_stamps(unpacked),
     ):
         wanted.append(picture)
-        if job is not None and job not in jobs[-len(fetch_render.VIEWS) :]:
+        if job is not None and job not in jobs[-len(render.VIEWS) :]:
             jobs.append(job)
     return wanted, jobs
 
@@ -215,7 +214,7 @@ def _furniture(unpacked: Path, pictures: Path) -> Planned:
         yield Picture("furniture-icon", key, row["concept"], icon), None
         out = pictures / "furniture-render" / key
         job = {"kind": "obj", "source": str(model), "out": str(out)}
-        for view in range(len(fetch_render.VIEWS)):
+        for view in range(len(render.VIEWS)):
             file = out.with_name(f"{out.name}-{view}.png")
             yield Picture("furniture-render", f"{key}-{view}", row["concept"], file, like=icon), job
 
@@ -233,7 +232,7 @@ def draw(jobs: list[dict[str, str]], folder: Path) -> None:
         venv.create(folder / "tools", with_pip=True)
         run(str(python), "-m", "pip", "install", "-q", *TOOLS, cwd=folder)
     (folder / "jobs.json").write_text(json.dumps(jobs))
-    while subprocess.run([str(python), fetch_render.__file__, str(folder / "jobs.json")]).returncode < 0:  # noqa: S603
+    while subprocess.run([str(python), render.__file__, str(folder / "jobs.json")]).returncode < 0:  # noqa: S603
         print("a 3-D model brought the renderer down; going on without it", file=sys.stderr)
 
 

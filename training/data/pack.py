@@ -1,4 +1,4 @@
-"""Clean fetched pictures and pack them into a bank of sprites and photographs (see `scene_bank`)."""
+"""Clean fetched pictures and pack them into a bank of sprites and photographs, see `scenes/bank.py`."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ class Picture:
     """A picture to be packed.
 
     Attributes:
-        style: name in `scene_bank.STYLES`.
+        style: name in `training.scenes.bank.STYLES`.
         key: what tells it from others of its style; the split by picture hangs on it.
         concept: what it shows.
         file: any format that Pillow reads, with transparency.

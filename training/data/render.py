@@ -1,7 +1,7 @@
-"""Draw SVG files and 3-D models as PNG pictures with transparency; run by `fetch_assets` with its own
-Python.
+"""Draw SVG files and 3-D models as PNG pictures with transparency; run by `training.data.fetch` with its
+own Python.
 
-Usage: `python fetch_render.py JOBS.json`, where the file lists objects {"kind": "svg" | "obj", "source":
+Usage: `python render.py JOBS.json`, where the file lists objects {"kind": "svg" | "obj", "source":
 ..., "out": ...}. An SVG job has `svg` (the text) or `source`; an OBJ job writes one picture per view,
 `OUT-0.png` and so on. Pictures that exist are kept, so an interrupted run goes on where it stopped. It
 stands alone (it imports nothing of groundstream) because resvg_py and vtk are tools of the fetch step, not

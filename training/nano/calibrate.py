@@ -169,7 +169,9 @@ def photograph_answers(
         ValueError: there are no photographs.
     """
     if not photographs:
-        raise ValueError("the bank has no photographs to calibrate on; make it again with `fetch_assets`")
+        raise ValueError(
+            "the bank has no photographs to calibrate on; make it again with `training.data.fetch`"
+        )
     parts = []
     for picture, contains in crops(photographs, each, SceneConfig.width_px, seed):
         stages, regions = frozen(picture[None])

@@ -18,7 +18,7 @@ class GrounderRecipe:
     """A training of the open branch.
 
     Attributes:
-        bank: folder of the sprite bank (`fetch_assets`).
+        bank: folder of the sprite bank (`training.data.fetch`).
         wordnet: folder with WordNet's noun files.
         folder: where files are kept between steps.
         files_objects, files_names: files of each kind.

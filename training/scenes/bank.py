@@ -143,7 +143,7 @@ class Bank:
 
     @classmethod
     def open(cls, folder: Path) -> Bank:
-        """Map the bank in `folder` (written by `fetch_assets`).
+        """Map the bank in `folder` (written by `training.data.fetch`).
 
         Raises:
             ValueError: there is no bank in the folder.

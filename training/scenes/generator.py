@@ -38,8 +38,8 @@ class SceneConfig:
         most_objects: scenes have one to this many objects.
         phrases: how many phrases are asked per scene.
         present: of these, how many at most fit an object (half of it to all of it, by chance).
-        restyle: share of objects whose style is changed (`scene_style`).
-        solid: share of objects that are made to look photographed (`scene_solid`).
+        restyle: share of objects whose style is changed (`training.scenes.style`).
+        solid: share of objects that are made to look photographed (`training.scenes.solid`).
         spoil: share of pictures that are blurred, noisy, compressed or without colour.
         seed: together with the split and the index it decides everything.
     """

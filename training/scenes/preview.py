@@ -24,7 +24,7 @@ _CAPTION_PX = 76
 def main() -> None:
     """Write the sheet and print the rate."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawTextHelpFormatter)
-    parser.add_argument("bank", type=Path, help="the folder that fetch_assets has filled: FOLDER/bank")
+    parser.add_argument("bank", type=Path, help="the folder that training.data.fetch has filled: FOLDER/bank")
     parser.add_argument("sheet", type=Path, help="the picture to write")
     parser.add_argument("--split", choices=SPLITS, default="train")
     options = parser.parse_args()

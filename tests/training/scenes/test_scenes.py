@@ -7,7 +7,7 @@ import pytest
 from drawings import COLORS_RGB, draw_shape, drawn_bank, drawn_vocabulary
 from PIL import Image
 
-from training.scenes import preview as preview_scenes
+from training.scenes import preview
 from training.scenes.bank import TRAIN, UNSEEN_COMPOSITIONS, Bank, BankWriter
 from training.scenes.generator import LEAST_PIXELS, SceneConfig, SceneGenerator
 from training.scenes.style import STYLINGS
@@ -186,7 +186,7 @@ def test_preview_writes_a_sheet(tmp_path, monkeypatch, capsys):
             writer.add_sprite(shape, "noto", f"{number}", name)
     monkeypatch.setattr("sys.argv", ["preview", str(tmp_path / "bank"), str(tmp_path / "sheet.png")])
     threads = cv2.getNumThreads()
-    preview_scenes.main()
+    preview.main()
     cv2.setNumThreads(threads)
     with Image.open(tmp_path / "sheet.png") as sheet:
         assert sheet.size == (4 * 416, 3 * (416 + 76))

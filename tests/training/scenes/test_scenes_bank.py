@@ -5,7 +5,7 @@ import pytest
 from drawings import drawn_bank
 from PIL import Image
 
-from training.data import fetch as fetch_assets
+from training.data import fetch
 from training.data.pack import SPRITE_SIDE_PX, Picture, pack, read_sprite
 from training.scenes.bank import (
     SPLITS,
@@ -41,7 +41,7 @@ def test_what_is_written_is_read(tmp_path):
 
 
 def test_folder_without_a_bank_is_named(tmp_path):
-    with pytest.raises(ValueError, match="fetch_assets"):
+    with pytest.raises(ValueError, match=r"training\.data\.fetch"):
         Bank.open(tmp_path)
 
 
@@ -120,7 +120,7 @@ def test_views_get_the_brightness_of_the_catalogue(tmp_path):
 def test_plan_lists_every_source(tmp_path):
     unpacked = tmp_path / "unpacked"
     (unpacked / "fluent-3d").mkdir(parents=True)
-    for row in fetch_assets.rows("emoji.tsv"):
+    for row in fetch.rows("emoji.tsv"):
         if row["fluent3d"]:
             (unpacked / "fluent-3d" / row["fluent3d"]).touch()
     for style in ("noto", "fluent-flat", "twemoji", "openmoji"):
@@ -130,7 +130,7 @@ def test_plan_lists_every_source(tmp_path):
             "icons": {"dog": {"body": "<path/>", "width": 36}, "unused": {"body": "<g/>"}},
         }
         (unpacked / style / "package" / "icons.json").write_text(json.dumps(content))
-    pictures, jobs = fetch_assets.plan(unpacked, tmp_path / "pictures")
+    pictures, jobs = fetch.plan(unpacked, tmp_path / "pictures")
     assert {picture.style for picture in pictures} == STYLES.keys() - {"drawn"}
     assert len({(picture.style, picture.key, picture.file) for picture in pictures}) == len(pictures)
     (noto,) = (job for job in jobs if "noto" in job["out"])
@@ -140,6 +140,6 @@ def test_plan_lists_every_source(tmp_path):
 
 def test_missing_client_is_named(tmp_path):
     with pytest.raises(SystemExit, match="no-such-client was not found"):
-        fetch_assets.run("no-such-client", cwd=tmp_path)
+        fetch.run("no-such-client", cwd=tmp_path)
     with pytest.raises(SystemExit, match="false failed"):
-        fetch_assets.run("false", cwd=tmp_path)
+        fetch.run("false", cwd=tmp_path)
