@@ -20,7 +20,8 @@ from collections.abc import Callable, Iterator
 from functools import partial
 from pathlib import Path
 
-from training.data import DATA, render
+from training import DATA
+from training.data import render
 from training.data.pack import Picture, pack
 from training.data.rcc import unpack_rcc
 

@@ -14,7 +14,7 @@ from dataclasses import dataclass
 from enum import IntEnum
 from pathlib import Path
 
-from training.data import DATA
+from training import DATA
 
 
 class Match(IntEnum):

@@ -23,7 +23,7 @@ from groundstream.models.base import Grounder
 from groundstream.models.nano.config import COCO_NAMES
 from groundstream.models.nano.grounder import NanoGrounder
 from groundstream.models.types import Prompt, TextFeatures
-from training.data import DATA
+from training import DATA
 from training.scenes.backgrounds import make_background
 from training.scenes.bank import Bank, Sprite
 from training.scenes.paste import Canvas, Placement, make_patch

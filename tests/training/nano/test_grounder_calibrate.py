@@ -127,7 +127,7 @@ def test_what_a_picture_may_show_is_not_held_against_it() -> None:
 
 
 def test_a_bank_without_photographs_for_it_says_what_to_do() -> None:
-    with pytest.raises(ValueError, match="make it again with `training.data.fetch`"):
+    with pytest.raises(ValueError, match=r"make it again with `training\.data\.fetch`"):
         photograph_answers(Frozen(), parts()[0], known(), (), 3, 0)
 
 
