@@ -117,15 +117,6 @@ def compression(frames: Frames, times_s: Times, severity: float, rng: Rng) -> Fr
     return out
 
 
-def add_jpeg(frame: NDArray[np.uint8], severity: float) -> NDArray[np.uint8]:
-    """JPEG for one picture, quality from 90 down to 8."""
-    quality = round(90 - 82 * severity)
-    bgr = cv2.cvtColor(frame, cv2.COLOR_RGB2BGR)
-    done, content = cv2.imencode(".jpg", bgr, [cv2.IMWRITE_JPEG_QUALITY, quality])
-    assert done
-    return np.asarray(cv2.imdecode(content, cv2.IMREAD_COLOR_RGB), np.uint8)
-
-
 def flicker(frames: Frames, times_s: Times, severity: float, rng: Rng) -> Frames:
     """Exposure that jumps: beats of mains light, sudden dips, and now and then a flash."""
     beat, phase = rng.uniform(0.5, 4), rng.uniform(0, 2 * np.pi)

@@ -24,7 +24,7 @@ from groundstream.models.types import ImageFeatures
 #: pictures that go through the backbone together.
 BATCH = 4
 #: features of (T, H, W, 3) uint8 frames, (T, C_l, H_l, W_l) each.
-Look = Callable[[NDArray[np.uint8]], Sequence[Tensor]]
+FeatureExtractor = Callable[[NDArray[np.uint8]], Sequence[Tensor]]
 
 
 @torch.inference_mode()
@@ -39,7 +39,7 @@ def frozen_features(grounder: Grounder, frames: NDArray[np.uint8]) -> ImageFeatu
     return ImageFeatures(levels, content, parts[0].canvas_px)
 
 
-def adapted_levels(grounder: Grounder) -> Look:
+def adapted_levels(grounder: Grounder) -> FeatureExtractor:
     """Return what gives the levels that an adapter of `grounder` works on."""
     return lambda frames: frozen_features(grounder, frames).levels[: grounder.features.levels]
 
@@ -118,13 +118,15 @@ class FeatureFile:
         return [part.view(-1, *shape) for part, shape in zip(parts, self.shapes, strict=True)]
 
 
-def render(stem: Path, clips: Iterable[Clip], look: Look, versions: int, seed: int) -> FeatureFile:
+def render(
+    stem: Path, clips: Iterable[Clip], extract: FeatureExtractor, versions: int, seed: int
+) -> FeatureFile:
     """Return the features of `clips` and of spoiled versions of each, from the file if it is there.
 
     Args:
         stem: where the file is, or will be.
         clips: of one picture size.
-        look: what gives the features of frames.
+        extract: what gives the features of frames.
         versions: spoiled versions per clip, each of another kind that training may see.
         seed: decides kinds and corruptions.
     """
@@ -136,7 +138,7 @@ def render(stem: Path, clips: Iterable[Clip], look: Look, versions: int, seed: i
     kinds = sorted(kind for kind, about in KINDS.items() if about.training)
     file: FeatureFile | None = None
     for clip in clips:
-        levels = look(clip.frames)
+        levels = extract(clip.frames)
         if file is None:
             file = FeatureFile(
                 stem, [(level.shape[1], level.shape[2], level.shape[3]) for level in levels], []
@@ -150,7 +152,7 @@ def render(stem: Path, clips: Iterable[Clip], look: Look, versions: int, seed: i
         )
         for kind in rng.choice(kinds, versions, replace=False):
             spoiled = spoil(clip, str(kind), seed)
-            levels = look(spoiled.clip.frames)
+            levels = extract(spoiled.clip.frames)
             file.entries.append(
                 Entry(
                     f"{clip.name} {kind}",

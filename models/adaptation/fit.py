@@ -21,7 +21,7 @@ from torch.nn import functional as F
 
 from groundstream.models.adaptation.batches import Batch
 from groundstream.models.adaptation.clips import HELD_OUT
-from groundstream.models.adaptation.features import FeatureFile, Look, frozen_features
+from groundstream.models.adaptation.features import FeatureExtractor, FeatureFile, frozen_features
 from groundstream.models.adaptation.losses import Frames, HeadObjective, feature_loss
 from groundstream.models.base import Grounder
 from groundstream.models.temporal.cta import CTA, CTAConfig
@@ -234,14 +234,14 @@ def stage_b() -> Objective:
     return HeadObjective.of_shipped(HELD_OUT)
 
 
-def nano_levels(grounder: Grounder) -> Look:
+def nano_levels(grounder: Grounder) -> FeatureExtractor:
     """Return what gives the maps that stage B compares: the levels, and the finest map at half its size.
 
     The adapter leaves the finest map alone; boxes are named on it too, and half of it is enough for that.
     """
 
-    def look(frames: NDArray[np.uint8]) -> list[Tensor]:
+    def extract(frames: NDArray[np.uint8]) -> list[Tensor]:
         *levels, fine, _ = frozen_features(grounder, frames).levels
         return [*levels, F.avg_pool2d(fine, 2)]
 
-    return look
+    return extract

@@ -17,7 +17,7 @@ from torch import Tensor
 
 from groundstream.models.adaptation.batches import Batches
 from groundstream.models.adaptation.clips import Clip, cut, read_video
-from groundstream.models.adaptation.features import Look, adapted_levels, render
+from groundstream.models.adaptation.features import FeatureExtractor, adapted_levels, render
 from groundstream.models.adaptation.fit import (
     AdapterRecipe,
     Objective,
@@ -156,7 +156,7 @@ def _train(grounder: Grounder, clips: Sequence[Clip], options: AdaptOptions, con
         task = bar.add_task("features", total=len(clips))
         shown = (bar.update(task, advance=1) or clip for clip in clips)  # type: ignore[func-returns-value]
         try:
-            file = render(Path(name) / "footage", shown, _look(grounder), recipe.versions, recipe.seed)
+            file = render(Path(name) / "footage", shown, _extractor(grounder), recipe.versions, recipe.seed)
         except OSError as error:
             raise OutputError(
                 f"cannot keep the features of the footage in {tempfile.gettempdir()}: {error.strerror}; they "
@@ -171,7 +171,7 @@ def _train(grounder: Grounder, clips: Sequence[Clip], options: AdaptOptions, con
         return trainer.run(batches.draw, lambda step, loss: bar.update(task, completed=step))
 
 
-def _look(grounder: Grounder) -> Look:
+def _extractor(grounder: Grounder) -> FeatureExtractor:
     return nano_levels(grounder) if grounder.info.family == "nano" else adapted_levels(grounder)
 
 

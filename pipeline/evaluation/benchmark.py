@@ -14,12 +14,7 @@ from typing import NamedTuple
 import numpy as np
 import torch
 
-from groundstream.models.adaptation.clips import (
-    HELD_OUT,
-    Clip,
-    cut,
-    read_video,
-)
+from groundstream.models.adaptation.clips import HELD_OUT, Clip, cut, read_video
 from groundstream.models.adaptation.features import frozen_features
 from groundstream.models.adaptation.spoil import KINDS, Spoiled, spoil
 from groundstream.models.base import Grounder
@@ -69,20 +64,10 @@ class Benchmark:
         apart = frozenset(number for number, phrase in enumerate(phrases) if phrase in self.held_out)
         return Asked(query, tuple(range(len(phrases))), apart, FLOOR_RATIO * grounder.preset.floor)
 
-    def real(
-        self,
-        path: Path,
-        *,
-        start_s: float = 0,
-        end_s: float = float("inf"),
-        every: int = 1,
-        frames: int = REAL_FRAMES,
-    ) -> Iterator[Clip]:
-        """Cut a video into clips whose truth is what the frozen model says of them."""
-        pictures, times_s = read_video(
-            path, self.grounder.size_rule, start_s=start_s, end_s=end_s, every=every
-        )
-        yield from self.with_truth(cut(path.stem, pictures, times_s, frames))
+    def real(self, path: Path, start_s: float = 0.0) -> Iterator[Clip]:
+        """Cut a video, from `start_s` on, into clips whose truth is what the frozen model says of them."""
+        pictures, times_s = read_video(path, self.grounder.size_rule, start_s=start_s)
+        yield from self.with_truth(cut(path.stem, pictures, times_s, REAL_FRAMES))
 
     def with_truth(self, clips: Iterable[Clip]) -> Iterator[Clip]:
         """Give real clips the truth that the frozen model's answers to their clean frames make."""

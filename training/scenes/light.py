@@ -8,7 +8,7 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from groundstream.models.adaptation.corruptions import add_jpeg, add_noise, motion_blur
+from groundstream.models.adaptation.corruptions import add_noise, motion_blur
 from training.scenes.backgrounds import relight
 from training.scenes.paste import Patch, cast_shadow, light
 
@@ -75,3 +75,12 @@ def photograph(picture: Rgb, share: float, rng: Rng) -> tuple[Rgb, bool]:
     if rng.random() < 0.06 * share:
         return np.repeat(np.asarray(cv2.cvtColor(out, cv2.COLOR_RGB2GRAY), np.uint8)[..., None], 3, 2), False
     return out, True
+
+
+def add_jpeg(frame: NDArray[np.uint8], severity: float) -> NDArray[np.uint8]:
+    """JPEG for one picture, quality from 90 down to 8."""
+    quality = round(90 - 82 * severity)
+    bgr = cv2.cvtColor(frame, cv2.COLOR_RGB2BGR)
+    done, content = cv2.imencode(".jpg", bgr, [cv2.IMWRITE_JPEG_QUALITY, quality])
+    assert done
+    return np.asarray(cv2.imdecode(content, cv2.IMREAD_COLOR_RGB), np.uint8)

@@ -110,13 +110,13 @@ def main() -> None:
 
 
 def _features(grounder: NanoGrounder, options: argparse.Namespace, recipe: TrainRecipe) -> list[FeatureFile]:
-    look = nano_levels(grounder)
+    extract = nano_levels(grounder)
     generate = ClipGenerator(Bank.open(options.bank), "train", recipe.seed)
     generated = (generate(number) for number in range(recipe.scenes))
-    files = [render(options.work / "generated", generated, look, recipe.versions, recipe.seed)]
+    files = [render(options.work / "generated", generated, extract, recipe.versions, recipe.seed)]
     if options.video:
         clips = real_clips(options.video, grounder.size_rule, recipe.real_frames, recipe.real_end_s)
-        files.append(render(options.work / "real", clips, look, recipe.versions, recipe.seed))
+        files.append(render(options.work / "real", clips, extract, recipe.versions, recipe.seed))
     return files
 
 
