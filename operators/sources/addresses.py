@@ -10,8 +10,8 @@ from av.format import ContainerFormat
 from groundstream.operators.errors import Reason, SourceError
 from groundstream.operators.sources.connection import Camera
 from groundstream.operators.sources.decode import Address
+from groundstream.operators.sources.options import SourceOptions
 from groundstream.operators.sources.patience import CEILING_S, START_S
-from groundstream.operators.sources.values import SourceOptions
 
 #: Silence that is borne in HLS, whose frames come in segments of up to ten seconds and more.
 _HLS_FLOOR_S = 30.0

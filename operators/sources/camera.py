@@ -13,7 +13,8 @@ from groundstream.operators.sources.base import OnStatus, Source
 from groundstream.operators.sources.clock import Sampler
 from groundstream.operators.sources.connection import Camera, Connection
 from groundstream.operators.sources.decode import interval_of
-from groundstream.operators.sources.values import Semantics, SourceInfo, SourceOptions, State
+from groundstream.operators.sources.options import SourceOptions
+from groundstream.operators.sources.values import Semantics, SourceInfo, State
 from groundstream.operators.urls import mask
 from groundstream.operators.utils.backoff import Backoff
 from groundstream.operators.video.tap import GopCutter, PacketTap

@@ -22,8 +22,9 @@ from groundstream.operators.sources.decode import (
     video_stream,
 )
 from groundstream.operators.sources.failures import reason_of
+from groundstream.operators.sources.options import SourceOptions
 from groundstream.operators.sources.played import Pictures, PlayedSource
-from groundstream.operators.sources.values import Semantics, SourceInfo, SourceOptions
+from groundstream.operators.sources.values import Semantics, SourceInfo
 from groundstream.operators.video.tap import PacketTap
 
 Explain = Callable[[BaseException], SourceError]

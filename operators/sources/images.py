@@ -12,8 +12,9 @@ import av
 from groundstream.operators.errors import Reason, SourceError
 from groundstream.operators.sources.base import OnStatus
 from groundstream.operators.sources.failures import file_failure
+from groundstream.operators.sources.options import SourceOptions
 from groundstream.operators.sources.played import Pictures, PlayedSource
-from groundstream.operators.sources.values import Semantics, SourceInfo, SourceOptions
+from groundstream.operators.sources.values import Semantics, SourceInfo
 from groundstream.operators.video.upright import Upright
 
 IMAGE_SUFFIXES = frozenset(

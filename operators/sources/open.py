@@ -18,13 +18,8 @@ from groundstream.operators.sources.decode import Address, check_hwaccel
 from groundstream.operators.sources.failures import file_failure, live_failure, missing_file
 from groundstream.operators.sources.file import FileSource
 from groundstream.operators.sources.images import ImagesSource, find_images, is_image
-from groundstream.operators.sources.values import (
-    Semantics,
-    SourceCounters,
-    SourceInfo,
-    SourceOptions,
-    SourceStatus,
-)
+from groundstream.operators.sources.options import SourceOptions
+from groundstream.operators.sources.values import Semantics, SourceCounters, SourceInfo, SourceStatus
 from groundstream.operators.urls import has_scheme, mask
 from groundstream.operators.video.tap import PacketTap
 

@@ -13,7 +13,8 @@ from groundstream.operators.errors import Reason, SourceError
 from groundstream.operators.sinks.resume import Position
 from groundstream.operators.sources.base import OnStatus, Source
 from groundstream.operators.sources.clock import Pacer, Sampler
-from groundstream.operators.sources.values import Semantics, SourceInfo, SourceOptions
+from groundstream.operators.sources.options import SourceOptions
+from groundstream.operators.sources.values import Semantics, SourceInfo
 
 Pictures = Generator[tuple[av.VideoFrame, float], None, None]
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from collections import Counter
 from dataclasses import dataclass, field
 from fractions import Fraction
@@ -12,59 +11,6 @@ from groundstream.operators.errors import Reason
 
 Semantics = Literal["file", "live"]
 State = Literal["starting", "running", "stalled", "reconnecting", "failed", "ended"]
-
-
-@dataclass(frozen=True)
-class SourceOptions:
-    """What is asked of a source.
-
-    Attributes:
-        semantics: `file` hands on every frame in order and waits for the consumer; `live` hands on the
-            newest and counts what it drops; `auto` takes `live` for cameras, `file` for all that ends.
-        start_s: first moment of a file, on its media clock, in seconds.
-        end_s: a file is read up to this moment, without it.
-        fps: frames per second of media time to keep, never more than there are; for images the rate at
-            which they follow each other (1 when None).
-        transport: how RTSP carries the video.
-        hwaccel: hardware decoder (`cuda`, `qsv`, `vaapi`, ...); software where it cannot be had.
-        patience_s: seconds of silence after which a camera counts as stalled; None follows the measured
-            frame rate.
-        reconnect: a camera that is away is tried again for ever; else its loss ends the source.
-    """
-
-    semantics: Literal["auto", "file", "live"] = "auto"
-    start_s: float | None = None
-    end_s: float | None = None
-    fps: float | None = None
-    transport: Literal["tcp", "udp"] = "tcp"
-    hwaccel: str | None = None
-    patience_s: float | None = None
-    reconnect: bool = True
-
-    def __post_init__(self) -> None:
-        _check_choice("semantics", self.semantics, ("auto", "file", "live"))
-        _check_choice("transport", self.transport, ("tcp", "udp"))
-        _check_number("fps", self.fps, above_zero=True)
-        _check_number("patience_s", self.patience_s, above_zero=True)
-        _check_number("start_s", self.start_s, above_zero=False)
-        _check_number("end_s", self.end_s, above_zero=True)
-        if self.end_s is not None and self.end_s <= (self.start_s or 0.0):
-            raise ValueError(
-                f"end_s must be later than start_s ({self.start_s or 0.0}), but got {self.end_s}"
-            )
-
-
-def _check_choice(name: str, value: str, choices: tuple[str, ...]) -> None:
-    if value not in choices:
-        raise ValueError(f"{name} must be one of {', '.join(choices)}, but got {value!r}")
-
-
-def _check_number(name: str, value: float | None, *, above_zero: bool) -> None:
-    if value is None:
-        return
-    if not math.isfinite(value) or value < 0 or (above_zero and value == 0):
-        wanted = "greater than 0" if above_zero else "0 or greater"
-        raise ValueError(f"{name} must be a number {wanted}, but got {value}")
 
 
 @dataclass(frozen=True)

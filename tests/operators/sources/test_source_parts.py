@@ -9,8 +9,8 @@ import time
 import pytest
 
 from groundstream.operators.sources.clock import Clock, Pacer, Sampler
+from groundstream.operators.sources.options import SourceOptions
 from groundstream.operators.sources.patience import CEILING_S, START_S, Patience
-from groundstream.operators.sources.values import SourceOptions
 from groundstream.operators.utils.backoff import Backoff
 
 
