@@ -47,6 +47,23 @@ class Frame:
         return self.picture.height
 
 
+@dataclass(frozen=True)
+class Position:
+    """A frame that a stream has come to.
+
+    Attributes:
+        epoch: connection of a camera, from 1.
+        seq: number of the frame in its stream.
+        time_s: media time in seconds.
+        tracks: highest number that a track had so far in this epoch.
+    """
+
+    epoch: int
+    seq: int
+    time_s: float
+    tracks: int = 0
+
+
 @dataclass(frozen=True, eq=False)
 class FrameResult:
     """What was found in one frame.

@@ -11,9 +11,9 @@ import numpy as np
 from groundstream.models.types import Prompt
 from groundstream.operators.detector.client import DetectorClient
 from groundstream.operators.errors import GroundstreamError
-from groundstream.operators.frames import FrameResult
+from groundstream.operators.frames import FrameResult, Position
 from groundstream.operators.sinks.open import Sink, SinkWorker
-from groundstream.operators.sinks.resume import Kept, Position, Resume, first_track, go_on_after
+from groundstream.operators.sinks.resume import Kept, Resume, first_track, go_on_after
 from groundstream.operators.sources.open import Source, SourceStatus
 from groundstream.operators.video.tap import PacketTap
 from groundstream.pipeline.observe.health import StreamMeter, stream_health

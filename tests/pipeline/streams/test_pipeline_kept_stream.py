@@ -13,8 +13,7 @@ from dying_processes import DyingDetector
 
 from groundstream.models.types import ModelInfo, Prompt
 from groundstream.operators.errors import OutputError, Reason, SourceError
-from groundstream.operators.frames import Frame, FrameResult
-from groundstream.operators.sinks.resume import Position
+from groundstream.operators.frames import Frame, FrameResult, Position
 from groundstream.operators.sinks.worker import PictureSize
 from groundstream.operators.utils.backoff import Backoff
 from groundstream.pipeline.config.run import make_config
