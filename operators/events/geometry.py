@@ -1,6 +1,6 @@
 """Where objects stand, and on which side of zones and lines.
 
-An object is where it stands: the middle of its box's lower edge, as in Frigate, for zones and for lines alike.
+An object is where it stands: the middle of its box's lower edge, as in Frigate, for zones and lines alike.
 """
 
 from __future__ import annotations
