@@ -49,13 +49,13 @@ class ClipsConfig(Strict):
     """Make clips of events, always (one after the other), or none."""
 
     pre_s: Seconds = 5.0
-    """What a clip shows before its event, in seconds."""
+    """Seconds that a clip shows before its event."""
 
     post_s: Seconds = 5.0
-    """What a clip shows after its event, in seconds."""
+    """Seconds that a clip shows after its event."""
 
     longest_s: AboveZero = 300.0
-    """A clip that grows longer goes on in a further one, in seconds."""
+    """A clip goes on in a further one after so many seconds."""
 
     pre_mb: AboveZero = 64.0
     """Compressed video of a stream that is held in memory for the seconds before an event, in MB."""
@@ -65,7 +65,7 @@ class RecordingConfig(Strict):
     """Keeping the source's whole video, in files: `recording: true`, or the keys here."""
 
     segment_s: AboveZero = 60.0
-    """Length of a recording's files, in seconds."""
+    """Seconds in one file of a recording."""
 
     @classmethod
     def written_out(cls, value: Any) -> Any:
@@ -89,7 +89,7 @@ class KeepConfig(Strict):
     keyword: ClassVar = "keep_{key}"
 
     gb: AboveZero | None = None
-    """Keep so much video of a stream, in GB; the oldest goes first."""
+    """Keep so many GB of video of a stream; the oldest goes first."""
 
     days: AboveZero | None = None
-    """Keep recordings and clips so long, in days."""
+    """Keep recordings and clips for so many days."""

@@ -76,8 +76,9 @@ def merged(kind: type | None, values: Mapping[str, Any], overrides: Mapping[str,
         old, part = result.get(name), plain_kind(keys[name].kind) if name in keys else None
         if isinstance(part, type) and issubclass(part, Strict):
             old, value = part.written_out(old), part.written_out(value)  # `clips: events` keeps its word
-        both = isinstance(value, Mapping) and isinstance(old, Mapping)
-        result[name] = merged(part if is_part(part) else None, old, value) if both else value
+        if isinstance(value, Mapping) and isinstance(old, Mapping):
+            value = merged(part if is_part(part) else None, old, value)
+        result[name] = value
     return result
 
 

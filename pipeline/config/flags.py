@@ -138,7 +138,7 @@ def keywords() -> Mapping[str, tuple[str, ...]]:
 
     A part has its own name (`track={"score": .3}`), and so has its main value (`model="glip-nano"`).
     """
-    words = {"out": ("output", "dir")}
+    words: dict[str, tuple[str, ...]] = {"out": ("output", "dir")}
     for path, _ in all_keys():
         *before, name = path
         part = reduce(_part_of, before, RunConfig)

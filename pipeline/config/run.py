@@ -117,13 +117,13 @@ class TrackConfig(Strict):
     """Report objects from this score on, 0..1; by default the model's own."""
 
     lost_s: Seconds = 1.0
-    """Give a track up after so long unseen, in seconds."""
+    """Give a track up after so many seconds unseen."""
 
     smooth_s: Seconds = 0.5
-    """Scores of phrases are smoothed over so long, in seconds (a time constant)."""
+    """Scores of phrases are smoothed over so many seconds (a time constant)."""
 
     life_s: Seconds = 1.0
-    """A track keeps its phrase at least so long before a better one takes over, in seconds."""
+    """A track keeps its phrase at least so many seconds before a better one takes over."""
 
 
 class OutputConfig(Strict):

@@ -22,8 +22,8 @@ from groundstream.pipeline.detectors.pool import DetectorPool
 from groundstream.pipeline.detectors.restarts import CircuitBreaker, RestartBudget
 from groundstream.pipeline.observe.health import StreamHealth
 from groundstream.pipeline.streams.base import OnResult, Stream, StreamSpec, StreamView
-from groundstream.pipeline.streams.build import build_sinks
 from groundstream.pipeline.streams.host import LogLine, News
+from groundstream.pipeline.streams.outputs import StreamOutputs
 
 log = logging.getLogger("groundstream.supervisor")
 
@@ -119,13 +119,8 @@ class KeptStream(Stream):
             GroundstreamError: the source cannot be read, or an output exists already.
             ProcessLost: the process died.
         """
-        self._here = build_sinks(
-            OutputConfig(sinks=self._sinks_here),
-            self.id,
-            several=False,
-            live=False,
-            on_error=self._sink_failed,
-        )
+        outputs = StreamOutputs(OutputConfig(sinks=self._sinks_here), self.id)
+        self._here = outputs.open(live=False, on_error=self._sink_failed)
         self._process = self._spawn()
         self._view = self._process.open(self._process_spec())
 
