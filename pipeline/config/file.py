@@ -100,7 +100,10 @@ def _lines(node: yaml.Node | None, at: Location = ()) -> Iterator[tuple[Location
     """Yield the line of every key and item, by its place."""
     if isinstance(node, yaml.MappingNode):
         for key, value in node.value:
-            place = (*at, OLD_KEYS.get(key.value, key.value))
+            name = OLD_KEYS.get(key.value, key.value)
+            if key.tag == "tag:yaml.org,2002:bool":  # `no:` is the key False, in errors too
+                name = yaml.SafeLoader.bool_values[key.value.lower()]
+            place = (*at, name)
             yield place, key.start_mark.line + 1
             yield from _lines(value, place)
     elif isinstance(node, yaml.SequenceNode):

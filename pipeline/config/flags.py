@@ -13,7 +13,7 @@ from typing import Any, Literal, get_args, get_origin
 
 from groundstream.operators.errors import ConfigError
 from groundstream.pipeline.config.file import merged
-from groundstream.pipeline.config.keys import REQUIRED, Key, keys_of, plain_kind
+from groundstream.pipeline.config.keys import OLD_KEYS, REQUIRED, Key, keys_of, plain_kind
 from groundstream.pipeline.config.run import RunConfig, StreamConfig
 
 LOOK_FOR, MODEL, SOURCE = "What to look for", "Model", "Source"
@@ -163,7 +163,7 @@ def from_keywords(sources: Sequence[str], given: Mapping[str, Any]) -> dict[str,
     values: dict[str, Any] = {}
     stream: dict[str, Any] = {}
     for word, value in given.items():
-        path = keywords().get(word)
+        path = keywords().get(word) or ((word,) if word in OLD_KEYS else None)
         if path is None:
             raise ConfigError(f"unknown keyword {word!r}{_nearest(word)}")
         if path[0] == "streams" and len(path) > 1:

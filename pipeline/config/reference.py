@@ -73,7 +73,7 @@ def _sections() -> Iterator[str]:
         rows = [
             (*_names(flags.get(path)), f"`{'.'.join(path)}`", _code(_word(path, words)), *_told(key))
             for path, key in all_keys()
-            if path[0] in parts and (path in flags or path == ("streams",) or key.part is None)
+            if path[0] in parts and (key.part is None or path in flags or path[-1] in ("streams", "rules"))
         ]
         yield f"## {title}\n"
         yield _table(("flag", "YAML", "Python", "default", "meaning"), rows)
@@ -93,7 +93,7 @@ def _of_the_command() -> Iterator[str]:
     )
     old = [(old, flag.name) for flag in FLAGS for old in flag.old] + [("--phrases", "--phrases-file")]
     names = ", ".join(f"`{before}` (now `{now}`)" for before, now in old)
-    yield f"Old names are understood for one more release: {names},\nand the key `record` (now `recording`).\n"
+    yield f"Old names are understood for one more release:\n{names}, the key `record` (now `recording`).\n"
 
 
 def _names(flag: Flag | None) -> tuple[str]:
