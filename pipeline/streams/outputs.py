@@ -10,7 +10,14 @@ from typing import Literal
 
 from groundstream.operators.errors import OutputError
 from groundstream.operators.sinks.jsonl import JsonlSink
-from groundstream.operators.sinks.open import Sink, SinkWorker, file_of, open_sink, writes_file
+from groundstream.operators.sinks.open import (
+    Sink,
+    SinkWorker,
+    file_of,
+    is_standard_output,
+    open_sink,
+    writes_file,
+)
 from groundstream.operators.sinks.resume import NOTHING, Kept, Resume, kept_in, kept_in_video, whole_bytes
 from groundstream.operators.sinks.video import VideoSink
 from groundstream.pipeline.config.run import EVENTS_NAME, RECORDS_NAME, VIDEO_NAME, OutputConfig
@@ -54,7 +61,8 @@ class StreamOutputs:
         """
         self._make_folder()
         wanted = [path for path in (self._records, self._video, self._events) if path is not None]
-        wanted += [file_of(url, self._stream_id) for url in self._urls if writes_file(url)]
+        files = (url for url in self._urls if writes_file(url) and not is_standard_output(url))
+        wanted += [file_of(url, self._stream_id) for url in files]
         for path in wanted:
             if path.is_file() and not self._overwrite:
                 raise OutputError(f"{path} exists already; choose another place or add --overwrite")

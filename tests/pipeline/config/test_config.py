@@ -159,7 +159,7 @@ def test_rules_of_a_file_are_laid_over_those_of_the_configuration(tmp_path: Path
         ("  lines:", "  events: [dwell]\n  lines:", "line 7: events of the kind dwell need a zone"),
         ("{start: [0, 0.5], end: [1, 0.5]}", "5", "line 8: rules.lines.road: "),
         ("end: [1, 0.5]", "x: 1", "line 8: rules.lines.road.end is missing"),
-        ("    gate:", "    no:", "line 5: rules.zones.False.name: .*put it in quotes"),
+        ("    gate:", "    no:", "line 5: rules.zones.False.name: .*put the word in quotes"),
     ],
 )  # fmt: skip
 def test_what_is_wrong_with_rules_is_said_with_its_line(
