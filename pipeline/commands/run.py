@@ -76,14 +76,14 @@ def _parameters(flag: Flag) -> Iterator[inspect.Parameter]:
             show_default=False,
         )
         yield inspect.Parameter(
-            _name(names.split()[-1]),
+            _parameter_name(names.split()[-1]),
             inspect.Parameter.KEYWORD_ONLY,
             default=None,
             annotation=Annotated[kind | None, option],
         )
 
 
-def _name(names: str) -> str:
+def _parameter_name(names: str) -> str:
     return names.split("/")[0].lstrip("-").replace("-", "_")
 
 
@@ -176,9 +176,9 @@ def _given(flags: Mapping[str, Any]) -> tuple[dict[str, Any], dict[str, Any]]:
     stream: dict[str, Any] = {}
     values: dict[str, Any] = {}
     for flag in FLAGS:
-        value = flags[_name(flag.name)]
+        value = flags[_parameter_name(flag.name)]
         for old in flag.old:
-            if given := flags[_name(old)]:
+            if given := flags[_parameter_name(old)]:
                 _say_renamed(old, flag.name)
                 value = [*(value or ()), *given] if isinstance(given, list) else given
         if value is None or value == []:
