@@ -2,10 +2,10 @@
 
     python benchmarks/recording_cost.py [--model fake|glip-nano] [--rounds 5] [--streams 16]
 
-Runs a clip as `groundstream run --rules ...` does, without and with `--record --clips events`. Prints frames
-per second up to the last result, and CPU milliseconds per frame: of the run's own process (decoder, model,
-tracker, outputs, recording), and of the renderer, which works at low priority in a process of its own. Then
-(memory): live streams with ten seconds of pre-roll each, resident memory with and without.
+Runs a clip as `groundstream run --rules ...` does, without and with `--recording --clips events`. Prints
+frames per second up to the last result, and CPU milliseconds per frame: of the run's own process (decoder,
+model, tracker, outputs, recording), and of the renderer, which works at low priority in a process of its own.
+Then (memory): live streams with ten seconds of pre-roll each, resident memory with and without.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ from groundstream.pipeline.api import open_pipeline
 
 LINE = {"lines": {"middle": {"start": [0.5, 0.0], "end": [0.5, 1.0], "phrases": ["red car"]}}}
 ROAD = {"lines": {"road": {"start": [0.62, 0.8], "end": [0.62, 0.25], "phrases": ["person"]}}}
-KEEPING = {"clips": {"mode": "events", "pre_s": 1, "post_s": 1}, "record": {"on": True, "segment_s": 10}}
+KEEPING = {"clips": {"mode": "events", "pre_s": 1, "post_s": 1}, "recording": {"segment_s": 10}}
 SIDES = ("without", "with")
 PRE_S, LIVE_S = 10, 25
 

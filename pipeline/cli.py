@@ -3,10 +3,14 @@
 from __future__ import annotations
 
 import sys
+from collections.abc import Callable
+from functools import wraps
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any
 
 import typer
+
+from groundstream.pipeline.commands.run import demo_command, run_command
 
 EXIT_CODES = """
 Exit codes: 0 done · 1 unexpected error · 2 wrong option or configuration · 3 a source cannot be read ·
@@ -25,173 +29,34 @@ app = typer.Typer(
     context_settings={"help_option_names": ["-h", "--help"]},
 )
 
-LogLevel = Annotated[str, typer.Option("--log-level", help="debug, info, warning or error.")]
-LogFormat = Annotated[Literal["text", "json"], typer.Option("--log-format", help="How log lines look.")]
 
+def _guard(work: Any) -> Any:
+    """Do `work`; turn errors that a user can mend into one sentence and an exit code."""
+    from groundstream.models.errors import GroundstreamError
+    from groundstream.operators.urls import mask
 
-@app.command(epilog=EXIT_CODES)
-def run(
-    sources: Annotated[
-        list[str] | None,
-        typer.Argument(
-            metavar="SOURCE...",
-            help="Files, folders or globs of images, rtsp:// or http(s):// URLs, webcams (webcam:0).",
-            show_default=False,
-        ),
-    ] = None,
-    query: Annotated[
-        list[str] | None,
-        typer.Option("-q", "--query", metavar="PHRASE", help="What to look for; repeat for more."),
-    ] = None,
-    phrases: Annotated[
-        Path | None, typer.Option("--phrases", metavar="FILE", help="A file with one phrase per line.")
-    ] = None,
-    sentence: Annotated[
-        str | None, typer.Option(metavar="TEXT", help="Look for the things that a sentence names.")
-    ] = None,
-    config: Annotated[
-        Path | None, typer.Option("-c", "--config", metavar="FILE", help="YAML file; flags win over it.")
-    ] = None,
-    model: Annotated[
-        str | None,
-        typer.Option("-m", "--model", help="Name or folder of a model; see `groundstream models`."),
-    ] = None,
-    device: Annotated[str | None, typer.Option(help="auto, cpu, cuda, cuda:1, mps.")] = None,
-    dtype: Annotated[str | None, typer.Option(help="auto, float32, bfloat16 or float16.")] = None,
-    size: Annotated[
-        int | None, typer.Option(metavar="PX", help="Short side of the model's picture, where it can vary.")
-    ] = None,
-    batch: Annotated[int | None, typer.Option(metavar="N", help="Most pictures in one batch.")] = None,
-    adapter: Annotated[
-        str | None,
-        typer.Option(
-            metavar="NAME|FILE",
-            help="Steady the model's features over time: cta (trained), ema (a plain mean), none, or a FILE "
-            "that `groundstream adapt` has made.",
-        ),
-    ] = None,
-    score: Annotated[
-        float | None,
-        typer.Option(help="Report objects from this score on, 0..1; by default the model's own."),
-    ] = None,
-    tracker: Annotated[str | None, typer.Option(help="bytetrack, ocsort or botsort.")] = None,
-    lost: Annotated[
-        float | None, typer.Option(metavar="SECONDS", help="Give a track up after so long unseen.")
-    ] = None,
-    semantics: Annotated[
-        str | None, typer.Option(help="file: every frame, in order. live: newest wins. auto: by source.")
-    ] = None,
-    fps: Annotated[float | None, typer.Option(help="Look at so many frames a second of video.")] = None,
-    start: Annotated[float | None, typer.Option(metavar="SECONDS", help="Begin at this time.")] = None,
-    end: Annotated[float | None, typer.Option(metavar="SECONDS", help="End at this time.")] = None,
-    transport: Annotated[str | None, typer.Option(help="RTSP over tcp or udp.")] = None,
-    hwaccel: Annotated[
-        str | None, typer.Option(metavar="KIND", help="Decode on cuda, qsv, vaapi, ... where it can be had.")
-    ] = None,
-    name: Annotated[
-        str | None, typer.Option(metavar="ID", help="The stream's name (one source only).")
-    ] = None,
-    out: Annotated[
-        Path | None, typer.Option(metavar="DIR", help="Folder for detections.jsonl and annotated.mp4.")
-    ] = None,
-    records: Annotated[bool | None, typer.Option("--records/--no-records", help="Write records.")] = None,
-    video: Annotated[bool | None, typer.Option("--video/--no-video", help="Write annotated video.")] = None,
-    overwrite: Annotated[
-        bool | None, typer.Option("--overwrite", help="Replace files of an earlier run.")
-    ] = None,
-    sink: Annotated[
-        list[str] | None,
-        typer.Option(
-            metavar="URL",
-            help="Send results there too: jsonl:FILE (jsonl:- is standard output), csv:FILE, mot:FILE, "
-            "coco:FILE, redis://HOST/DB?stream=KEY&maxlen=N, mqtt://HOST/TOPIC, webhook+https://HOST/PATH. "
-            "{stream} stands for the stream's name.",
-        ),
-    ] = None,
-    rules: Annotated[
-        Path | None,
-        typer.Option(metavar="FILE", help="Zones, lines and counts (YAML); what happens there is told."),
-    ] = None,
-    clips: Annotated[
-        str | None,
-        typer.Option(metavar="WHEN", help="Clips of events, always (one after the other), or none."),
-    ] = None,
-    pre: Annotated[
-        float | None, typer.Option(metavar="SECONDS", help="What a clip shows before its event. [5]")
-    ] = None,
-    post: Annotated[
-        float | None, typer.Option(metavar="SECONDS", help="What a clip shows after its event. [5]")
-    ] = None,
-    record: Annotated[
-        bool | None, typer.Option("--record", help="Also keep the source's whole video, in files.")
-    ] = None,
-    segment: Annotated[
-        float | None, typer.Option(metavar="SECONDS", help="Length of the files of --record. [60]")
-    ] = None,
-    keep_gb: Annotated[
-        float | None, typer.Option(metavar="GB", help="Keep so much video of a stream; the oldest goes.")
-    ] = None,
-    keep_days: Annotated[
-        float | None, typer.Option(metavar="DAYS", help="Keep recordings and clips so long.")
-    ] = None,
-    text_cache: Annotated[
-        str | None,
-        typer.Option(metavar="URL", help="Where text features are kept: redis://..., a file, or none."),
-    ] = None,
-    control: Annotated[
-        Path | None,
-        typer.Option(
-            metavar="FILE",
-            help="Watch this file of phrases (one per line); a change takes effect with the next frame.",
-        ),
-    ] = None,
-    executor: Annotated[
-        str | None,
-        typer.Option(
-            help="local: in this process. ray: a process per stream. auto: Ray for several sources."
-        ),
-    ] = None,
-    ray_address: Annotated[
-        str | None, typer.Option(metavar="ADDRESS", help="Join this Ray cluster (HOST:PORT, or auto).")
-    ] = None,
-    metrics_port: Annotated[
-        int | None, typer.Option(metavar="PORT", help="Serve Prometheus metrics on this port.")
-    ] = None,
-    metrics_bind: Annotated[
-        str | None, typer.Option(metavar="ADDRESS", help="Where metrics are listened for (127.0.0.1).")
-    ] = None,
-    quiet: Annotated[bool, typer.Option("--quiet", help="No progress, no summary.")] = False,
-    log_level: LogLevel = "warning",
-    log_format: LogFormat = "text",
-) -> None:
-    """Find PHRASES in every frame of SOURCES, track them, write records and an annotated video."""
-    from groundstream.pipeline.commands.run import run_command
-    from groundstream.pipeline.observe.logs import set_up_logging
-
-    _guard(lambda: set_up_logging(log_level, log_format))
-    stream = _given(
-        semantics=semantics, fps=fps, start_s=start, end_s=end, transport=transport, hwaccel=hwaccel, id=name
-    )
-    values = _given(
-        model=_given(name=model, device=device, dtype=dtype, size_px=size, max_batch=batch, adapter=adapter),
-        track=_given(tracker=tracker, score=score, lost_s=lost),
-        output=_given(dir=out, records=records, video=video, overwrite=overwrite, sinks=sink),
-        clips=_given(mode=clips, pre_s=pre, post_s=post),
-        record=_given(on=record, segment_s=segment),
-        keep=_given(gb=keep_gb, days=keep_days),
-        sentence=sentence,
-        text_cache=text_cache,
-        control=control,
-        executor=executor,
-        ray=_given(address=ray_address),
-        metrics=_given(port=metrics_port, bind=metrics_bind),
-    )
-    if rules is not None:
-        values["rules"] = _guard(lambda: _rules(rules))
-    code = _guard(
-        lambda: run_command(sources or [], query or [], phrases, config, stream, values, quiet=quiet)
-    )
+    try:
+        return work()
+    except GroundstreamError as error:
+        sentence, code = str(error), error.exit_code
+    except ValueError as error:
+        sentence, code = str(error), 2
+    except KeyboardInterrupt:
+        sentence, code = "ended by Ctrl-C before the run began", 130
+    if code:
+        print(mask(f"error: {sentence}"), file=sys.stderr)
     raise typer.Exit(code)
+
+
+def _guarded(command: Callable[..., int]) -> Callable[..., None]:
+    @wraps(command)
+    def guarded(**given: Any) -> None:
+        raise typer.Exit(_guard(lambda: command(**given)))
+
+    return guarded
+
+
+app.command("run", epilog=EXIT_CODES)(_guarded(run_command))
 
 
 @app.command()
@@ -199,7 +64,6 @@ def demo(
     out: Annotated[Path, typer.Option(metavar="DIR", help="Folder for the results.")] = Path("out/demo"),
 ) -> None:
     """Run on the clip that ships with groundstream; needs no network."""
-    from groundstream.pipeline.commands.run import demo_command
     from groundstream.pipeline.observe.logs import set_up_logging
 
     _guard(set_up_logging)
@@ -259,7 +123,9 @@ def events(
 
 @app.command()
 def export(
-    folder: Annotated[Path, typer.Argument(metavar="DIR", help="The --out folder of a run with --record.")],
+    folder: Annotated[
+        Path, typer.Argument(metavar="DIR", help="The --out folder of a run with --recording.")
+    ],
     start: Annotated[
         str,
         typer.Option("--from", metavar="WHEN", help="Seconds of the video, or a time as `events` has it."),
@@ -352,10 +218,11 @@ def adapt(
     model: Annotated[
         str, typer.Option("-m", "--model", help="The model that it is for; see `groundstream models`.")
     ] = "glip-nano",
-    query: Annotated[
+    phrases: Annotated[
         list[str] | None,
-        typer.Option("-q", "--query", metavar="PHRASE", help="What the gain is measured on; repeat."),
+        typer.Option("-q", "--phrase", metavar="PHRASE", help="What the gain is measured on; repeat."),
     ] = None,
+    old: Annotated[list[str] | None, typer.Option("--query", hidden=True)] = None,
     steps: Annotated[int, typer.Option(help="Steps of training, about half a second each.")] = 300,
     overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace an older file.")] = False,
 ) -> None:
@@ -364,7 +231,7 @@ def adapt(
 
     from groundstream.pipeline.commands.adapt import AdaptOptions, adapt_command
 
-    options = AdaptOptions(tuple(videos), out, model, tuple(query or ()), steps, overwrite)
+    options = AdaptOptions(tuple(videos), out, model, (*(phrases or ()), *(old or ())), steps, overwrite)
     _guard(lambda: adapt_command(options, Console()))
 
 
@@ -406,35 +273,6 @@ def _top(
 def main() -> None:
     """Run the command line; every expected error ends as one sentence and a documented exit code."""
     app()
-
-
-def _rules(path: Path) -> dict[str, Any]:
-    from groundstream.pipeline.config.run import load_rules
-
-    return load_rules(path).model_dump(exclude_unset=True)
-
-
-def _given(**values: Any) -> dict[str, Any]:
-    """Keep what was given on the command line."""
-    return {key: value for key, value in values.items() if value is not None and value != {} and value != []}
-
-
-def _guard(work: Any) -> Any:
-    """Do `work`; turn errors that a user can mend into one sentence and an exit code."""
-    from groundstream.models.errors import GroundstreamError
-    from groundstream.operators.urls import mask
-
-    try:
-        return work()
-    except GroundstreamError as error:
-        sentence, code = str(error), error.exit_code
-    except ValueError as error:
-        sentence, code = str(error), 2
-    except KeyboardInterrupt:
-        sentence, code = "ended by Ctrl-C before the run began", 130
-    if code:
-        print(mask(f"error: {sentence}"), file=sys.stderr)
-    raise typer.Exit(code)
 
 
 if __name__ == "__main__":

@@ -9,11 +9,11 @@ import numpy as np
 import supervision as sv
 
 from groundstream.operators.events.event import Event, Sighting
+from groundstream.operators.events.geometry import distances, inside, standing_points
 from groundstream.operators.events.latch import TOLERANCE_S, Cooldowns, Latch
 from groundstream.operators.events.messages import OpenEvent
 from groundstream.operators.events.rules import CountRule, StreamRules
 from groundstream.operators.events.track import Seen, TrackRules
-from groundstream.operators.events.zones import distances, inside, standing_points
 from groundstream.operators.frames import Frame, FrameResult
 
 #: A track of which there is neither a box nor a guess for so many seconds is gone. Longer than a change is

@@ -6,7 +6,8 @@ from collections.abc import Hashable
 from dataclasses import dataclass
 
 from groundstream.operators.events.event import Sighting
-from groundstream.operators.events.zones import CountLine, Direction, Point, meets
+from groundstream.operators.events.geometry import meets
+from groundstream.operators.events.zones import CountLine, Direction, Point
 
 #: So much may be missing from a time: sums of frame times are not exact.
 TOLERANCE_S = 1e-6

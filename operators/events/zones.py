@@ -1,19 +1,16 @@
-"""Zones and lines of a stream's picture, and their geometry.
+"""Zones and lines of a stream's picture: values, checked when they are made; `geometry` asks what meets them.
 
 Coordinates are parts of the picture's width and height, 0..1 from the top left corner, so that zones survive
-a change of the picture's size. An object is where it stands: the middle of its box's lower edge, as in
-Frigate, for zones and for lines alike.
+a change of the picture's size. Nothing heavy is imported here: configurations are checked with these values.
 """
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from itertools import combinations
 from typing import Literal
-
-import numpy as np
-from numpy.typing import NDArray
 
 Point = tuple[float, float]
 Direction = Literal["left", "right"]
@@ -21,8 +18,6 @@ Direction = Literal["left", "right"]
 #: So near to a line (in parts of the picture) a point is on neither side: boxes that stand still tremble.
 ON_LINE = 0.002
 _LEAST_AREA = 1e-6  # of the picture: one pixel of a megapixel
-# A box that the picture cuts off stands on its very edge, and is inside a zone that reaches it.
-_INSIDE = 1 - 1e-6
 
 
 @dataclass(frozen=True)
@@ -93,7 +88,7 @@ class CountLine:
         what = f"line {self.name!r}"
         check_filter(what, self.name, self.phrases, self.score)
         check_points(what, (self.start, self.end))
-        if np.hypot(self.end[0] - self.start[0], self.end[1] - self.start[1]) <= 2 * ON_LINE:
+        if math.dist(self.start, self.end) <= 2 * ON_LINE:
             raise ValueError(f"{what}: expected two ends apart, but got {self.start} and {self.end}")
         if self.direction not in (None, "left", "right"):
             raise ValueError(f"{what}: expected the direction left or right, but got {self.direction!r}")
@@ -127,50 +122,6 @@ def check_points(what: str, points: Iterable[Point]) -> None:
             )
 
 
-def standing_points(boxes_norm: NDArray[np.float64]) -> NDArray[np.float64]:
-    """Return where objects stand, (N, 2) in 0..1, for (N, 4) xyxy boxes in parts of the picture."""
-    points = np.column_stack([(boxes_norm[:, 0] + boxes_norm[:, 2]) / 2, boxes_norm[:, 3]])
-    return np.clip(points, 0.0, _INSIDE)
-
-
-def inside(polygon: Sequence[Point], points: NDArray[np.float64]) -> NDArray[np.bool_]:
-    """Tell for each of (N, 2) points whether the polygon holds it, by counting the sides left of it.
-
-    A point on a side that two polygons share is in exactly one of them. Source: the even-odd rule, Shimrat,
-    "Algorithm 112: Position of point relative to polygon", CACM 5 (1962).
-    """
-    corners = np.asarray(polygon, np.float64)
-    x1, y1 = corners.T  # (E,)
-    x2, y2 = np.roll(corners, -1, axis=0).T
-    x, y = points[:, :1], points[:, 1:]  # (N, 1)
-    spans = (y1 > y) != (y2 > y)  # (N, E): sides that the horizontal through the point meets
-    rise = np.where(y1 == y2, 1.0, y2 - y1)  # a level side spans nothing
-    right_of_point = x < x1 + (y - y1) * (x2 - x1) / rise
-    return np.asarray((spans & right_of_point).sum(axis=1) % 2 == 1)
-
-
-def distances(line: CountLine, points: NDArray[np.float64]) -> NDArray[np.float64]:
-    """Return the (N,) distances of (N, 2) points from the endless line: above 0 on its right, else below.
-
-    0 stands for everything nearer than `ON_LINE`.
-    """
-    along = np.subtract(line.end, line.start)
-    away = points - np.asarray(line.start)
-    signed = (along[0] * away[:, 1] - along[1] * away[:, 0]) / np.hypot(*along)
-    return np.where(np.abs(signed) < ON_LINE, 0.0, signed)
-
-
-def meets(line: CountLine, before: Point, after: Point) -> bool:
-    """Tell whether the straight way from `before` to `after`, on different sides, meets the line itself."""
-    (ax, ay), (bx, by) = line.start, line.end
-    dx, dy = after[0] - before[0], after[1] - before[1]
-    across = dx * (by - ay) - dy * (bx - ax)
-    if across == 0:
-        return False
-    part = (dx * (before[1] - ay) - dy * (before[0] - ax)) / across
-    return 0 <= part <= 1
-
-
 def _crossing_sides(polygon: Sequence[Point]) -> tuple[int, int] | None:
     """Return two sides that meet where they should not; a side without length, or no area, meets itself."""
     count = len(polygon)
@@ -182,9 +133,7 @@ def _crossing_sides(polygon: Sequence[Point]) -> tuple[int, int] | None:
         neighbours = second - first == 1 or (first == 0 and second == count - 1)
         if not neighbours and _touch(*sides[first], *sides[second]):
             return first, second
-    corners = np.asarray(polygon)
-    x, y = corners.T
-    area = abs(float(x @ np.roll(y, -1) - y @ np.roll(x, -1))) / 2
+    area = abs(sum(x1 * y2 - x2 * y1 for (x1, y1), (x2, y2) in sides)) / 2  # the shoelace formula
     return (0, 1) if area < _LEAST_AREA else None
 
 

@@ -19,28 +19,28 @@ class SourceOptions:
     """
 
     semantics: AskedSemantics = "auto"
-    """`file` hands on every frame in order and waits for the consumer; `live` hands on the newest and counts
-    what it drops; `auto` (the default) takes `live` for cameras, `file` for all that ends."""
+    """`file`: every frame, in order; the source waits for its consumer. `live`: the newest frame wins, and
+    what is dropped is counted. `auto`: live for cameras, file for all that ends."""
 
     start_s: float | None = None
-    """First moment of a file, in seconds on its media clock, 0 or greater; None: its first frame."""
+    """First moment of a file, in seconds on its media clock, 0 or greater; by default its first frame."""
 
     end_s: float | None = None
-    """A file is read up to this moment, without it, in seconds; later than `start_s`; None: to its end."""
+    """A file is read up to this moment, without it, in seconds; later than `start_s`; by default all of it."""
 
     fps: float | None = None
-    """Frames to keep per second of media time, greater than 0, never more than there are; None keeps all.
-    For images the rate at which they follow each other (1 when None)."""
+    """Frames to keep per second of media time, greater than 0, never more than there are; all by default.
+    For images the rate at which they follow each other (1 by default)."""
 
     transport: Transport = "tcp"
     """How RTSP carries the video; `udp` loses packets where the network does."""
 
     hwaccel: str | None = None
-    """Hardware decoder (`cuda`, `qsv`, `vaapi`, ...); software where it cannot be had, and where None."""
+    """Hardware decoder (`cuda`, `qsv`, `vaapi`, ...); software where it cannot be had, and by default."""
 
     patience_s: float | None = None
-    """Seconds of silence after which a camera counts as stalled, greater than 0; None follows the measured
-    frame rate."""
+    """Seconds of silence after which a camera counts as stalled, greater than 0; by default it follows the
+    measured frame rate."""
 
     reconnect: bool = True
     """Whether a camera that is away is tried again for ever; else its loss ends the source."""

@@ -85,7 +85,7 @@ def export_command(folder: Path, start: str, end: str, out: Path | None, stream:
         hint = (
             f"{growing[0]} is still being recorded, wait for its end"
             if growing
-            else "was it run with --record?"
+            else "was it run with --recording?"
         )
         raise OutputError(f"nothing was recorded in {folder} between {start} and {end}; {hint}")
     for clip in clips:
@@ -97,7 +97,7 @@ def export_command(folder: Path, start: str, end: str, out: Path | None, stream:
 def _check_folder(folder: Path) -> None:
     if not find_indexes(folder):
         raise ConfigError(
-            f"{folder} holds no index; give the --out folder of a run with --rules, --clips or --record"
+            f"{folder} holds no index; give the --out folder of a run with --rules, --clips or --recording"
         )
 
 

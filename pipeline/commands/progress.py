@@ -63,8 +63,8 @@ class RunDisplay:
         return Group(self._bars, *([_camera_table(cameras)] if cameras else []))
 
     def _move_bar(self, stream: Stream, view: StreamView) -> None:
-        end_s = stream.config.end_s or view.duration_s
-        start_s = stream.config.start_s or 0.0
+        end_s = stream.config.options.end_s or view.duration_s
+        start_s = stream.config.options.start_s or 0.0
         if stream.id not in self._tasks:
             self._tasks[stream.id] = self._bars.add_task(stream.id, total=None, numbers="")
         total = end_s - start_s if end_s else None

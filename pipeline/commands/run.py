@@ -1,48 +1,156 @@
-"""`groundstream run`: from flags to a finished run."""
+"""`groundstream run`: from flags to a finished run.
+
+Nothing heavy is imported before the run begins: `--help` builds the command, too.
+"""
 
 from __future__ import annotations
 
+import inspect
+import logging
 import os
 import signal
 import sys
 import threading
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from datetime import datetime
 from importlib.resources import as_file, files
 from pathlib import Path
 from types import FrameType
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Annotated, Any, Literal, get_origin
 
-from rich.console import Console
+import typer
 
 from groundstream.operators.errors import ConfigError
-from groundstream.pipeline.config.control import PhraseFile, read_phrases
-from groundstream.pipeline.config.run import RECORDS_NAME, VIDEO_NAME, RunConfig, load_config, make_config
+from groundstream.pipeline.config.file import merged
+from groundstream.pipeline.config.flags import FLAGS, LOOK_FOR, RUNNING, Flag, key_at, nested
+from groundstream.pipeline.config.keys import is_part, plain_kind
+from groundstream.pipeline.config.run import (
+    RECORDS_NAME,
+    VIDEO_NAME,
+    RunConfig,
+    load_config,
+    make_config,
+    read_rules,
+)
 
 if TYPE_CHECKING:
+    from rich.console import Console
+
     from groundstream.pipeline.pipeline import Pipeline
     from groundstream.pipeline.streams.base import Stream
+
+log = logging.getLogger("groundstream.config")
 
 DEFAULT_FOLDER = "groundstream-runs"
 
 
+def with_flags(command: Callable[..., int]) -> Callable[..., int]:
+    """Give a command that takes `**flags` a parameter for each of `FLAGS`, as typer reads it."""
+    signature = inspect.signature(command, eval_str=True)
+    own = [each for each in signature.parameters.values() if each.kind is not each.VAR_KEYWORD]
+    made = [parameter for flag in FLAGS for parameter in _parameters(flag)]
+    parameters = [own[0], *made, *own[1:]]  # what is shown first in a panel stands first here
+    command.__signature__ = signature.replace(parameters=parameters)  # type: ignore[attr-defined]
+    command.__annotations__ = {each.name: each.annotation for each in parameters}
+    return command
+
+
+def _parameters(flag: Flag) -> Iterator[inspect.Parameter]:
+    """Yield what typer makes of a flag, and of each of its old names, which the help does not show."""
+    key = key_at(flag.path)
+    kind = plain_kind(key.kind)
+    if get_origin(kind) is tuple:
+        kind = list[str]
+    elif get_origin(kind) is Literal:
+        kind = str
+    elif is_part(kind):
+        kind = bool if flag.key == "recording" else Path  # a part is switched on, or read from a file
+    for names in (flag.names, *flag.old):
+        option = typer.Option(
+            *names.split(),
+            help=flag.help,
+            metavar=flag.shown_value,
+            rich_help_panel=flag.panel,
+            hidden=names in flag.old,
+            show_default=False,
+        )
+        yield inspect.Parameter(
+            _parameter_name(names.split()[-1]),
+            inspect.Parameter.KEYWORD_ONLY,
+            default=None,
+            annotation=Annotated[kind | None, option],
+        )
+
+
+def _parameter_name(names: str) -> str:
+    return names.split("/")[0].lstrip("-").replace("-", "_")
+
+
+@with_flags
 def run_command(
-    sources: Sequence[str],
-    query: Sequence[str],
-    phrases_file: Path | None,
-    config_file: Path | None,
-    stream: Mapping[str, Any],
-    values: Mapping[str, Any],
+    sources: Annotated[
+        list[str] | None,
+        typer.Argument(
+            metavar="SOURCE...",
+            help="Files, folders or globs of images, rtsp:// or http(s):// URLs, webcams (webcam:0).",
+            show_default=False,
+        ),
+    ] = None,
     *,
-    quiet: bool,
+    phrases_file: Annotated[
+        Path | None,
+        typer.Option(metavar="FILE", help="A file with one phrase per line.", rich_help_panel=LOOK_FOR),
+    ] = None,
+    phrases: Annotated[Path | None, typer.Option(hidden=True)] = None,
+    config: Annotated[
+        Path | None,
+        typer.Option(
+            "-c", "--config", metavar="FILE", help="YAML file; flags win over it.", rich_help_panel=RUNNING
+        ),
+    ] = None,
+    quiet: Annotated[
+        bool, typer.Option("--quiet", help="No progress, no summary.", rich_help_panel=RUNNING)
+    ] = False,
+    log_level: Annotated[
+        str,
+        typer.Option(
+            metavar="LEVEL", help="What is logged: debug, info, warning or error.", rich_help_panel=RUNNING
+        ),
+    ] = "warning",
+    log_format: Annotated[
+        Literal["text", "json"], typer.Option(help="How log lines look.", rich_help_panel=RUNNING)
+    ] = "text",
+    **flags: Any,
 ) -> int:
-    """Run what flags and file say; return the exit code.
+    """Find PHRASES in every frame of SOURCES, track them, write records and an annotated video."""
+    from groundstream.pipeline.observe.logs import set_up_logging
+
+    set_up_logging(log_level, log_format)
+    if phrases is not None:
+        _say_renamed("--phrases", "--phrases-file")
+    stream, values = _given(flags)
+    if (file := phrases_file or phrases) is not None:
+        values["phrases"] = [*values.get("phrases", ()), *_phrases_in(file)]
+    return run_config(_config(sources or [], config, stream, values), quiet=quiet)
+
+
+def demo_command(out: Path) -> int:
+    """Run the shipped configuration on the shipped clip; return the exit code."""
+    with as_file(files("groundstream.configs")) as folder:
+        output = {"output": {"dir": out, "overwrite": True}}
+        clip = str(folder / "demo" / "street.mp4")
+        return run_config(_config([clip], folder / "demo.yaml", {}, output))
+
+
+def run_config(config: RunConfig, *, quiet: bool = False) -> int:
+    """Run a configuration to its end, with progress and a summary on standard error; return the exit code.
 
     Raises:
         GroundstreamError: something that the user can mend.
     """
-    config = _config(sources, [*query, *_phrases(phrases_file)], config_file, stream, values)
+    from rich.console import Console
+
     from groundstream.pipeline.commands.progress import RunDisplay
     from groundstream.pipeline.pipeline import Pipeline  # after the check: a wrong option is told at once
 
@@ -63,17 +171,34 @@ def run_command(
         return 128 + ended_by[0] if ended_by else 0
 
 
-def demo_command(out: Path) -> int:
-    """Run the shipped configuration on the shipped clip; return the exit code."""
-    with as_file(files("groundstream.configs")) as folder:
-        output = {"dir": out, "overwrite": True}
-        clip = str(folder / "demo" / "street.mp4")
-        return run_command([clip], [], None, folder / "demo.yaml", {}, {"output": output}, quiet=False)
+def _given(flags: Mapping[str, Any]) -> tuple[dict[str, Any], dict[str, Any]]:
+    """Return what was given on the command line as keys: those of every source, and those of the run."""
+    stream: dict[str, Any] = {}
+    values: dict[str, Any] = {}
+    for flag in FLAGS:
+        value = flags[_parameter_name(flag.name)]
+        for old in flag.old:
+            if given := flags[_parameter_name(old)]:
+                _say_renamed(old, flag.name)
+                value = [*(value or ()), *given] if isinstance(given, list) else given
+        if value is None or value == []:
+            continue
+        if flag.key == "rules":
+            value = read_rules(value)
+        if flag.path[0] == "streams":
+            stream |= nested(flag.path[1:], value)
+        else:
+            values = merged(RunConfig, values, nested(flag.path, value))
+    return stream, values
 
 
-def _phrases(path: Path | None) -> tuple[str, ...]:
-    if path is None:
-        return ()
+def _say_renamed(old: str, new: str) -> None:
+    log.warning("%s is called %s now; the old name goes with the next release", old, new)
+
+
+def _phrases_in(path: Path) -> tuple[str, ...]:
+    from groundstream.pipeline.config.control import read_phrases
+
     try:
         return read_phrases(path).phrases
     except OSError as error:
@@ -83,19 +208,14 @@ def _phrases(path: Path | None) -> tuple[str, ...]:
 
 
 def _config(
-    sources: Sequence[str],
-    phrases: Sequence[str],
-    config_file: Path | None,
-    stream: Mapping[str, Any],
-    values: Mapping[str, Any],
+    sources: Sequence[str], config_file: Path | None, stream: Mapping[str, Any], values: Mapping[str, Any]
 ) -> RunConfig:
     overrides: dict[str, Any] = dict(values)
-    if phrases:
-        overrides["phrases"] = list(phrases)
     if sources:
         overrides["streams"] = [{"source": source, **stream} for source in sources]
     elif stream:
-        raise ConfigError(f"{_flags(stream)} without a source; name the sources on the command line too")
+        names = ", ".join(flag.name for flag in FLAGS if flag.path[0] == "streams" and flag.path[1] in stream)
+        raise ConfigError(f"{names} without a source; name the sources on the command line too")
     if config_file is None and not sources:
         raise ConfigError("no source given; name a file, a folder, a URL or a webcam, or use --config FILE")
     config = load_config(config_file, overrides) if config_file else make_config(overrides)
@@ -103,11 +223,6 @@ def _config(
         folder = Path(DEFAULT_FOLDER) / datetime.now().strftime("%Y-%m-%d_%H-%M-%S")
         config = config.model_copy(update={"output": config.output.model_copy(update={"dir": folder})})
     return config
-
-
-def _flags(values: Mapping[str, Any]) -> str:
-    names = {"start_s": "--start", "end_s": "--end", "id": "--name"}
-    return ", ".join(names.get(key, f"--{key}") for key in values)
 
 
 @contextmanager
@@ -151,6 +266,8 @@ def _watched(config: RunConfig, pipeline: Pipeline) -> Iterator[None]:
     if config.control is None:
         yield
         return
+    from groundstream.pipeline.config.control import PhraseFile
+
     file = PhraseFile(config.control, pipeline.set_prompt)
     file.start()
     old = signal.signal(signal.SIGHUP, lambda *_: file.check()) if hasattr(signal, "SIGHUP") else None

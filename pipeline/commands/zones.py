@@ -29,7 +29,7 @@ def zones_command(source: str, rules_file: Path | None, out: Path | None, at_s: 
         ConfigError: the rules cannot be read.
         OutputError: the picture cannot be written, or is there already.
     """
-    rules = load_rules(rules_file).build() if rules_file else StreamRules()
+    rules = load_rules(rules_file) if rules_file else StreamRules()
     path = out or Path(f"{stream_id_for(source)}-zones.png")
     if path.exists() and out is None:
         raise OutputError(f"{path} exists; name another file with --out, which may replace it")

@@ -1,99 +1,95 @@
-"""What is told of a stream, and what is recorded of it."""
+"""What is told of a stream, and what is kept of it."""
 
 from __future__ import annotations
 
-from typing import Annotated, Literal
+from collections.abc import Mapping
+from typing import Annotated, Any, ClassVar, Literal
 
-from pydantic import Field, model_validator
+from pydantic import BeforeValidator, model_validator
 
-from groundstream.operators.events.event import EventKind
-from groundstream.operators.events.rules import Cooled, CountRule, StreamRules
-from groundstream.operators.events.zones import CountLine, Direction, Zone
-from groundstream.pipeline.config.base import Score, Seconds, Strict
+from groundstream.operators.events.rules import StreamRules
+from groundstream.pipeline.config.base import AboveZero, Seconds, Strict
 
-Point = tuple[float, float]
-
-
-class ZoneConfig(Strict):
-    """An area of the picture, in parts of its width and height; see `operators.zones.Zone`."""
-
-    polygon: tuple[Point, ...]
-    phrases: tuple[str, ...] = ()
-    score: Score | None = None
-    dwell_s: Annotated[float, Field(gt=0)] | None = None
+#: Tables of rules: a file has their rows by name (`zones: {gate: {...}}`), the rules as values with a name.
+TABLES = ("zones", "lines", "counts")
 
 
-class LineConfig(Strict):
-    """A line that objects cross; see `operators.zones.CountLine`."""
+def rows_with_names(rules: Any) -> Any:
+    """Return rules as they are written in the shape that `StreamRules` has.
 
-    start: Point
-    end: Point
-    phrases: tuple[str, ...] = ()
-    score: Score | None = None
-    direction: Direction | None = None
-
-
-class CountConfig(Strict):
-    """A number of objects that is told while it is passed; see `operators.rules.CountRule`."""
-
-    above: int | None = None
-    below: int | None = None
-    zone: str | None = None
-    phrases: tuple[str, ...] = ()
-    score: Score | None = None
+    Raises:
+        ValueError: a row says its name twice.
+    """
+    if not isinstance(rules, Mapping):
+        return rules
+    return {key: _rows(key, value) if key in TABLES else value for key, value in rules.items()}
 
 
-class RulesConfig(Strict):
-    """What is told of a stream, by name; see `operators.rules.StreamRules`."""
+def _rows(table: str, rows: Any) -> Any:
+    if not isinstance(rows, Mapping):
+        return rows
+    for name, row in rows.items():
+        if isinstance(row, Mapping) and "name" in row:
+            raise ValueError(
+                f"{table}: unknown key 'name' in {name!r}; the word before the colon is its name"
+            )
+    return [{**row, "name": name} if isinstance(row, Mapping) else row for name, row in rows.items()]
 
-    zones: dict[str, ZoneConfig] = Field(default_factory=dict)
-    lines: dict[str, LineConfig] = Field(default_factory=dict)
-    counts: dict[str, CountConfig] = Field(default_factory=dict)
-    events: tuple[EventKind, ...] | None = None
-    phrases: tuple[str, ...] = ()
-    score: Score | None = None
-    settle_s: Seconds = 0.3
-    cooldown_s: Seconds = 0.0
-    cooldown_of: Cooled = "track"
 
-    @model_validator(mode="after")
-    def _hold_together(self) -> RulesConfig:
-        self.build()
-        return self
-
-    def build(self) -> StreamRules:
-        """Return the rules as a stream takes them.
-
-        Raises:
-            ValueError: they do not hold together; says which one and why.
-        """
-        return StreamRules(
-            zones=tuple(Zone(name, **zone.model_dump()) for name, zone in self.zones.items()),
-            lines=tuple(CountLine(name, **line.model_dump()) for name, line in self.lines.items()),
-            counts=tuple(CountRule(name, **count.model_dump()) for name, count in self.counts.items()),
-            **self.model_dump(exclude={"zones", "lines", "counts"}),
-        )
+#: The operators' own values, made and checked from a mapping as a file has it.
+Rules = Annotated[StreamRules, BeforeValidator(rows_with_names)]
 
 
 class ClipsConfig(Strict):
-    """Which clips are made, and how much of a stream they hold. Times in seconds."""
+    """Which clips are made, and how much of a stream they hold."""
+
+    main_key: ClassVar = "mode"
 
     mode: Literal["events", "always", "none"] = "none"
+    """Make clips of events, always (one after the other), or none."""
+
     pre_s: Seconds = 5.0
+    """Seconds that a clip shows before its event."""
+
     post_s: Seconds = 5.0
-    longest_s: Annotated[float, Field(gt=0)] = 300.0
-    pre_mb: Annotated[float, Field(gt=0)] = 64.0
+    """Seconds that a clip shows after its event."""
+
+    longest_s: AboveZero = 300.0
+    """A clip goes on in a further one after so many seconds."""
+
+    pre_mb: AboveZero = 64.0
+    """Compressed video of a stream that is held in memory for the seconds before an event, in MB."""
 
 
-class RecordConfig(Strict):
-    """Recording without a break, in segments."""
+class RecordingConfig(Strict):
+    """Keeping the source's whole video, in files: `recording: true`, or the keys here."""
 
-    on: bool = False
-    segment_s: Annotated[float, Field(gt=0)] = 60.0
+    segment_s: AboveZero = 60.0
+    """Seconds in one file of a recording."""
+
+    @classmethod
+    def written_out(cls, value: Any) -> Any:
+        """Return true as a part without keys and false as none: whoever names a key wants to record."""
+        return ({} if value else None) if isinstance(value, bool) else value
+
+    @model_validator(mode="before")
+    @classmethod
+    def _no_switch(cls, value: Any) -> Any:
+        if isinstance(value, Mapping) and (True in value or "on" in value):
+            raise ValueError(
+                "`on` is no key (YAML reads it as true); write `recording: true`, `recording: false`, or "
+                "what differs alone, as `recording: {segment_s: 60}`"
+            )
+        return value
 
 
 class KeepConfig(Strict):
-    """How much of recordings and clips is kept, for each stream; the oldest goes first."""
+    """How much of recordings and clips is kept of each stream; the oldest goes first."""
 
-    gb: Annotated[float, Field(gt=0)] | None = None
-    days: Annotated[float, Field(gt=0)] | None = None
+    keyword: ClassVar = "keep_{key}"
+
+    gb: AboveZero | None = None
+    """Keep so many GB of video of a stream; the oldest goes first."""
+
+    days: AboveZero | None = None
+    """Keep recordings and clips for so many days."""

@@ -1,55 +1,61 @@
-"""Reads a part of a configuration from YAML, and says in which line what is wrong."""
+"""Reads a configuration from YAML, and says what is wrong in sentences that its writer can mend it by."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping
+import difflib
+import re
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, TypeVar
 
 import yaml
-from pydantic import BaseModel, ValidationError
+from pydantic import ValidationError
 
 from groundstream.operators.errors import ConfigError
-from groundstream.pipeline.config.errors import Location, explain
+from groundstream.operators.urls import mask
+from groundstream.pipeline.config.base import Strict
+from groundstream.pipeline.config.keys import FLAT, OLD_KEYS, Location, is_part, keys_of, part_at, plain_kind
 
-Part = TypeVar("Part", bound=BaseModel)
+Part = TypeVar("Part", bound=Strict)
+Where = Callable[[Location], str]
+
+MOST_SENTENCES = 3
 
 
-def checked(kind: type[Part], values: Mapping[str, Any], where: Callable[[Location], str]) -> Part:
-    """Check plain values; `where` names the place of a key, or nothing.
+@dataclass(frozen=True)
+class Written:
+    """A YAML file as it was read.
+
+    Attributes:
+        path: the file.
+        values: what it holds, unchecked.
+        lines: the line of every key and item, by its place.
+    """
+
+    path: Path
+    values: Mapping[str, Any]
+    lines: Mapping[Location, int]
+
+    def where(self, location: Location) -> str:
+        """Name file and line of a key, or of the nearest one around it."""
+        known = next((location[:n] for n in range(len(location), 0, -1) if location[:n] in self.lines), None)
+        return f"{self.path}, line {self.lines[known]}: " if known else f"{self.path}: "
+
+
+def read_file(path: Path, kind: type) -> Written:
+    """Read a YAML file of the keys of `kind`, which are not checked yet.
 
     Raises:
-        ConfigError: what is wrong, where, and the nearest right key.
+        ConfigError: the file cannot be read, is no YAML, or holds no keys; says the line.
     """
-    try:
-        return kind.model_validate(values)
-    except ValidationError as error:
-        raise ConfigError(explain(error, kind, where)) from None
-
-
-def read_file(kind: type[Part], path: Path, overrides: Mapping[str, Any] | None = None) -> Part:
-    """Read a YAML file; `overrides` (flags that were given) win over it, key by key.
-
-    Raises:
-        ConfigError: the file cannot be read, is no YAML, or holds a wrong key or value; says the line.
-    """
-    values, tree = _read_yaml(path, kind)
-    lines = dict(_lines(tree))
-
-    def where(location: Location) -> str:
-        known = next((location[:n] for n in range(len(location), 0, -1) if location[:n] in lines), None)
-        return f"{path}, line {lines[known]}: " if known else f"{path}: "
-
-    return checked(kind, _merged(values, overrides or {}), where)
-
-
-def _read_yaml(path: Path, kind: type[BaseModel]) -> tuple[dict[str, Any], yaml.Node | None]:
     try:
         text = path.read_text(encoding="utf-8")
     except IsADirectoryError:
         raise ConfigError(f"{path} is a directory; give a YAML file") from None
     except (OSError, UnicodeDecodeError) as error:
-        raise ConfigError(f"cannot read the configuration {path}: {_reason(error)}") from None
+        reason = error.strerror if isinstance(error, OSError) and error.strerror else str(error)
+        raise ConfigError(f"cannot read the configuration {path}: {reason}") from None
     try:
         tree, values = yaml.compose(text, yaml.SafeLoader), yaml.safe_load(text)
     except yaml.YAMLError as error:
@@ -57,35 +63,106 @@ def _read_yaml(path: Path, kind: type[BaseModel]) -> tuple[dict[str, Any], yaml.
         line = f", line {mark.line + 1}" if mark else ""
         raise ConfigError(f"{path}{line}: not valid YAML: {getattr(error, 'problem', error)}") from None
     if not isinstance(values, dict):
-        keys = " and ".join(f"'{key}:'" for key in list(kind.model_fields)[:2])
+        keys = " and ".join(f"'{key}:'" for key in list(keys_of(kind))[:2])
         raise ConfigError(f"{path}: expected keys such as {keys}, but got {values!r:.60}")
-    return values, tree
+    return Written(path, values, dict(_lines(tree)))
 
 
-def _reason(error: Exception) -> str:
-    return str(error.strerror) if isinstance(error, OSError) and error.strerror else str(error)
-
-
-def _merged(values: Mapping[str, Any], overrides: Mapping[str, Any]) -> dict[str, Any]:
-    merged = dict(values)
-    for key, value in overrides.items():
-        old = merged.get(key)
+def merged(kind: type | None, values: Mapping[str, Any], overrides: Mapping[str, Any]) -> dict[str, Any]:
+    """Return the values of a part of `kind` with `overrides` laid over them, key by key."""
+    result = dict(kind.written_out(values) if kind is not None and issubclass(kind, Strict) else values)
+    keys = keys_of(kind) if kind is not None else {}
+    for name, value in overrides.items():
+        old, part = result.get(name), plain_kind(keys[name].kind) if name in keys else None
+        if isinstance(part, type) and issubclass(part, Strict):
+            old, value = part.written_out(old), part.written_out(value)  # `clips: events` keeps its word
         if isinstance(value, Mapping) and isinstance(old, Mapping):
-            merged[key] = _merged(old, value)
-        else:
-            merged[key] = value
-    return merged
+            value = merged(part if is_part(part) else None, old, value)
+        result[name] = value
+    return result
 
 
-def _lines(
-    node: yaml.Node | None, at: tuple[int | str, ...] = ()
-) -> Iterator[tuple[tuple[int | str, ...], int]]:
-    """Yield the line of every key and item, by its path."""
+def checked(kind: type[Part], values: Mapping[str, Any], where: Where = lambda location: "") -> Part:
+    """Check plain values; `where` names the place of a key, or nothing.
+
+    Raises:
+        ConfigError: what is wrong, at most three things, where, and the nearest right key.
+    """
+    try:
+        return kind.model_validate(values)
+    except ValidationError as error:
+        details = [detail for detail in error.errors() if not _follows(detail, error.errors())]
+        sentences = [_sentence(detail, kind, values, where) for detail in details[:MOST_SENTENCES]]
+        raise ConfigError("; ".join(sentences)) from None
+
+
+def _lines(node: yaml.Node | None, at: Location = ()) -> Iterator[tuple[Location, int]]:
+    """Yield the line of every key and item, by its place."""
     if isinstance(node, yaml.MappingNode):
         for key, value in node.value:
-            yield (*at, key.value), key.start_mark.line + 1
-            yield from _lines(value, (*at, key.value))
+            name = OLD_KEYS.get(key.value, key.value)
+            if key.tag == "tag:yaml.org,2002:bool":  # `no:` is the key False, in errors too
+                name = yaml.SafeLoader.bool_values[key.value.lower()]
+            place = (*at, name)
+            yield place, key.start_mark.line + 1
+            yield from _lines(value, place)
     elif isinstance(node, yaml.SequenceNode):
         for number, item in enumerate(node.value):
             yield (*at, number), item.start_mark.line + 1
             yield from _lines(item, (*at, number))
+
+
+def _follows(detail: Any, others: Sequence[Any]) -> bool:
+    """Tell whether an error is only the consequence of one further inside."""
+    at = detail["loc"]
+    return any(len(other["loc"]) > len(at) and other["loc"][: len(at)] == at for other in others)
+
+
+def _sentence(detail: Any, root: type[Strict], values: Mapping[str, Any], where: Where) -> str:
+    location, kind, given = _as_written(detail["loc"], values), detail["type"], detail["input"]
+    if kind in ("extra_forbidden", "unexpected_keyword_argument"):
+        return f"{where(location)}unknown key '{location[-1]}'{_nearest(location, root)}"
+    if kind == "invalid_key":
+        return f"{where(location[:-1])}the key {given!r} is no word, as YAML reads it; put it in quotes"
+    name = ".".join(map(str, location)) if where(location) else str(location[-1]) if location else ""
+    if kind == "missing":
+        return f"{where(location)}{name} is missing"
+    message = re.sub(r"^(Value error|Assertion failed), ", "", detail["msg"])
+    message = message[:1].lower() + message[1:]
+    if kind == "value_error" and isinstance(given, Mapping):
+        # A part that was checked as a whole names the key that it means: "end_s must be later than ...".
+        named = next((word for word in re.findall(r"\w+", message) if word in given), None)
+        return f"{where((*location, named) if named else location)}{message}"
+    shown = "" if isinstance(given, Mapping) else f", but got {mask(f'{given!r:.80}')}"
+    hint = _quotes(kind, given) if where(location) else ""
+    return f"{where(location)}{name}: {message}{shown}{hint}"
+
+
+def _as_written(location: Location, values: Any) -> Location:
+    """Return a location as the file has it: a rule by its name, a source's keys beside the stream's."""
+    written: list[int | str] = []
+    at = values
+    for step in location:
+        if step == FLAT:
+            continue
+        if isinstance(at, Mapping) and isinstance(step, int) and step < len(at):
+            step = list(at)[step]
+        written.append(step)
+        try:
+            at = at[step]
+        except (KeyError, IndexError, TypeError):
+            at = None
+    return tuple(written)
+
+
+def _quotes(kind: str, given: object) -> str:
+    """Return what helps where YAML has made something else of a word."""
+    if isinstance(given, bool) and kind in ("string_type", "literal_error"):
+        return "; YAML reads on, yes, off and no as true and false: put the word in quotes"
+    return "; put it in quotes" if kind == "string_type" and not isinstance(given, Mapping | list) else ""
+
+
+def _nearest(location: Location, root: type) -> str:
+    keys = list(keys_of(part_at(root, location[:-1])))
+    close = difflib.get_close_matches(str(location[-1]), keys, n=1, cutoff=0.5)
+    return f"; did you mean '{close[0]}'?" if close else f"; known keys: {', '.join(keys)}"

@@ -2,18 +2,26 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Mapping, Sequence
+from dataclasses import fields
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Literal
 
-from pydantic import Field, field_validator, model_validator
+from pydantic import BeforeValidator, Field, field_validator, model_validator
 
-from groundstream.models.text.noun_phrases import noun_phrases
-from groundstream.models.types import Prompt
+from groundstream.operators.events.rules import StreamRules
+from groundstream.operators.sources.options import SourceOptions
 from groundstream.operators.urls import stream_id_for
-from groundstream.pipeline.config.base import Score, Seconds, Strict
-from groundstream.pipeline.config.events import ClipsConfig, KeepConfig, RecordConfig, RulesConfig
-from groundstream.pipeline.config.file import checked, read_file
+from groundstream.pipeline.config.base import AboveZero, Score, Seconds, Strict
+from groundstream.pipeline.config.events import ClipsConfig, KeepConfig, RecordingConfig, Rules
+from groundstream.pipeline.config.file import Written, checked, merged, read_file
+from groundstream.pipeline.config.keys import FLAT, OLD_KEYS
+
+if TYPE_CHECKING:
+    from groundstream.models.types import Prompt
+
+log = logging.getLogger("groundstream.config")
 
 DEFAULT_MODEL = "glip-nano"
 DEFAULT_ADAPTER = "none"
@@ -22,34 +30,69 @@ VIDEO_NAME = "annotated.mp4"
 EVENTS_NAME = "events.jsonl"
 
 StreamId = Annotated[str, Field(pattern=r"^[^\s:/\\]+$")]
+SOURCE_KEYS = frozenset(field.name for field in fields(SourceOptions))
 
 
 class ModelConfig(Strict):
-    """Which model answers, on what, and with which temporal adapter (cta, ema, none or a file)."""
+    """Which model answers, on what, and with which temporal adapter."""
+
+    main_key: ClassVar = "name"
 
     name: str = DEFAULT_MODEL
+    """Name or folder of a model; see `groundstream models`."""
+
     device: str = "auto"
+    """Where it runs: auto, cpu, cuda, cuda:1, mps."""
+
     dtype: Literal["auto", "float32", "bfloat16", "float16"] = "auto"
+    """Numbers that it counts in: auto (bfloat16 where that is fast), float32, bfloat16 or float16."""
+
     size_px: Annotated[int, Field(ge=32)] | None = None
+    """Short side of the model's picture in pixels, where it can vary; by default the model's own."""
+
     max_batch: Annotated[int, Field(ge=1, le=256)] | None = None
+    """Most pictures in one batch; by default found by measuring on GPUs, by model on CPUs."""
+
     adapter: str = DEFAULT_ADAPTER
+    """Steady the model's features over time: cta (trained), ema (a plain mean), none, or a FILE that
+    `groundstream adapt` has made."""
+
     adapter_memory_mb: Annotated[int, Field(ge=1)] = 1024
+    """Memory that the adapter may take for all streams together, in MB."""
 
 
 class StreamConfig(Strict):
-    """One source, and what is asked of it."""
+    """One source, and what is asked of it; `streams: [a.mp4]` is short for `streams: [{source: a.mp4}]`.
+
+    The keys of `SourceOptions` stand beside the others (`{source: a.mp4, fps: 2}`).
+    """
+
+    main_key: ClassVar = "source"
 
     source: str
+    """A file, a folder or glob of images, an rtsp:// or http(s):// URL, a webcam (webcam:0)."""
+
     id: StreamId | None = None
+    """The stream's name; by default made from its source."""
+
     phrases: tuple[str, ...] = ()
-    semantics: Literal["auto", "file", "live"] = "auto"
-    fps: Annotated[float, Field(gt=0)] | None = None
-    start_s: Seconds | None = None
-    end_s: Seconds | None = None
-    transport: Literal["tcp", "udp"] = "tcp"
-    hwaccel: str | None = None
-    patience_s: Annotated[float, Field(gt=0)] | None = None
-    rules: RulesConfig | None = None
+    """What to look for in this stream; by default what the run looks for."""
+
+    rules: Rules | None = None
+    """Zones, lines and counts of this stream; by default those of the run."""
+
+    options: SourceOptions = Field(default=SourceOptions(), validation_alias=FLAT)
+    """What is asked of the source; the room of the sources declares and checks it."""
+
+    @classmethod
+    def written_out(cls, value: Any) -> Any:
+        """Return the keys of the stream, those of its source gathered into one value."""
+        value = super().written_out(value)
+        if not isinstance(value, Mapping):
+            return value
+        options = {key: value[key] for key in value if key in SOURCE_KEYS}
+        others = {key: value[key] for key in value if key not in SOURCE_KEYS}
+        return {**others, FLAT: options} if options else others
 
     @field_validator("source")
     @classmethod
@@ -65,76 +108,145 @@ class StreamConfig(Strict):
 
 
 class TrackConfig(Strict):
-    """How boxes become tracks, and when a track answers to a phrase. Times in seconds, scores 0..1."""
+    """How boxes become tracks, and when a track answers to a phrase."""
 
     tracker: Literal["bytetrack", "ocsort", "botsort"] = "bytetrack"
+    """How boxes of one frame are joined with those of the next: bytetrack, ocsort or botsort."""
+
     score: Score | None = None
+    """Report objects from this score on, 0..1; by default the model's own."""
+
     lost_s: Seconds = 1.0
+    """Give a track up after so many seconds unseen."""
+
     smooth_s: Seconds = 0.5
+    """Scores of phrases are smoothed over so many seconds (a time constant)."""
+
     life_s: Seconds = 1.0
+    """A track keeps its phrase at least so many seconds before a better one takes over."""
 
 
 class OutputConfig(Strict):
     """Where results go."""
 
     dir: Path | None = None
+    """Folder for detections.jsonl, annotated.mp4, events, clips and recordings; one below it for each of
+    several streams."""
+
     records: bool = True
+    """Write records (detections.jsonl)."""
+
     video: bool = True
+    """Write annotated video (annotated.mp4)."""
+
     overwrite: bool = False
+    """Replace files of an earlier run."""
+
     sinks: tuple[str, ...] = ()
+    """Send results there too: jsonl:FILE (jsonl:- is standard output), csv:FILE, mot:FILE, coco:FILE,
+    redis://HOST/DB?stream=KEY&maxlen=N, mqtt://HOST/TOPIC, webhook+https://HOST/PATH. {stream} stands for the
+    stream's name."""
 
 
 class RayConfig(Strict):
     """How the work is spread over a Ray cluster.
 
-    Without an address a cluster of this machine alone is started, and ended with the run. Detectors are as
-    many as fit on the GPUs; where there is none, one on every machine. The processors of a detector that
-    runs without a GPU, and of a stream, are what Ray reserves, not what they may use.
+    Without an address a cluster of this machine alone is started, and ended with the run.
     """
 
+    keyword: ClassVar = "ray_{key}"
+
     address: str | None = None
+    """Join this Ray cluster (HOST:PORT, or auto for the one that this machine belongs to)."""
+
     detectors: Annotated[int, Field(ge=1)] | None = None
-    gpus_per_detector: Annotated[float, Field(gt=0)] = 1.0
-    cpus_per_stream: Annotated[float, Field(gt=0)] = 0.1
+    """Processes with a model; by default as many as fit on the GPUs, without any one on every machine."""
+
+    gpus_per_detector: AboveZero = 1.0
+    """GPUs that a detector takes; 0.5 puts two on one."""
+
+    cpus_per_stream: AboveZero = 0.1
+    """Processors that Ray reserves for a stream, which may use more; sets how many go to one machine."""
+
     dashboard: bool = False
+    """Start Ray's dashboard with the cluster."""
 
 
 class MetricsConfig(Strict):
     """Where Prometheus finds the run's metrics; without a port there are none."""
 
+    keyword: ClassVar = "metrics_{key}"
+
     port: Annotated[int, Field(ge=0, le=65535)] | None = None
+    """Serve Prometheus metrics on this port."""
+
     bind: str = "127.0.0.1"
+    """Address where metrics are listened for; there is no password."""
 
 
 class RunConfig(Strict):
     """A whole run: streams, phrases, model, tracking, outputs, and where it runs."""
 
     streams: Annotated[tuple[StreamConfig, ...], Field(min_length=1)]
-    phrases: tuple[str, ...] = ()
-    sentence: str | None = None
-    model: ModelConfig = ModelConfig()
-    track: TrackConfig = TrackConfig()
-    rules: RulesConfig | None = None
-    clips: ClipsConfig = ClipsConfig()
-    record: RecordConfig = RecordConfig()
-    keep: KeepConfig = KeepConfig()
-    output: OutputConfig = OutputConfig()
-    text_cache: str | None = None
-    control: Path | None = None
-    executor: Literal["auto", "local", "ray"] = "auto"
-    ray: RayConfig = RayConfig()
-    metrics: MetricsConfig = MetricsConfig()
+    """The sources, each with its own keys where it has any."""
 
-    @field_validator("streams", mode="before")
+    phrases: tuple[str, ...] = ()
+    """What to look for, each in your own words."""
+
+    sentence: str | None = None
+    """Look for the things that a sentence names."""
+
+    model: ModelConfig = ModelConfig()
+    """The model, or its name alone."""
+
+    track: TrackConfig = TrackConfig()
+    """How boxes become tracks."""
+
+    rules: Rules | None = None
+    """Zones, lines and counts (YAML); what happens there is told as events."""
+
+    clips: ClipsConfig = ClipsConfig()
+    """Clips, or when they are made alone."""
+
+    recording: Annotated[RecordingConfig | None, BeforeValidator(RecordingConfig.written_out)] = None
+    """Keep the source's whole video too, in files."""
+
+    keep: KeepConfig = KeepConfig()
+    """How much video is kept."""
+
+    output: OutputConfig = OutputConfig()
+    """Where results go."""
+
+    text_cache: str | None = None
+    """Where text features are kept: redis://..., a FILE, or none; by default a file of your own."""
+
+    control: Path | None = None
+    """Watch this file of phrases (one per line); a change takes effect with the next frame."""
+
+    executor: Literal["auto", "local", "ray"] = "auto"
+    """`local`: in this process. `ray`: a process per stream. `auto`: Ray for several sources."""
+
+    ray: RayConfig = RayConfig()
+    """How the work is spread over a Ray cluster."""
+
+    metrics: MetricsConfig = MetricsConfig()
+    """Where Prometheus finds the run's metrics."""
+
     @classmethod
-    def _plain_sources(cls, streams: object) -> object:
-        """Let a stream be written as its source alone."""
-        if not isinstance(streams, Sequence) or isinstance(streams, str):
-            return streams
-        return [{"source": stream} if isinstance(stream, str) else stream for stream in streams]
+    def written_out(cls, value: Any) -> Any:
+        """Return the keys by the names that they have today; says so where an old one was used."""
+        old_names = [old for old, new in OLD_KEYS.items() if isinstance(value, Mapping) and old in value]
+        for old in old_names:
+            new = OLD_KEYS[old]
+            if new in value:
+                continue  # left where it is, and refused as unknown
+            log.warning("the key %s is called %s now; the old name goes with the next release", old, new)
+            value = {new if key == old else key: value[key] for key in value}
+            value[new] = _without_on(value[new])
+        return value
 
     @model_validator(mode="after")
-    def _phrases_and_ids(self) -> RunConfig:
+    def _hold_together(self) -> RunConfig:
         for stream in self.streams:
             self.prompt_for(stream)
         distinct_ids(self.streams)
@@ -144,14 +256,14 @@ class RunConfig(Strict):
             raise ValueError("executor 'local' runs in one process; leave it or ray.address out")
         return self
 
-    def rules_for(self, stream: StreamConfig) -> RulesConfig | None:
+    def rules_for(self, stream: StreamConfig) -> StreamRules | None:
         """Return the stream's own rules, else those of the run."""
         return stream.rules or self.rules
 
     @property
     def keeps_video(self) -> bool:
         """Whether clips or recordings are made, for which the source's own video is needed."""
-        return self.clips.mode != "none" or self.record.on
+        return self.clips.mode != "none" or self.recording is not None
 
     def tells(self, stream: StreamConfig) -> bool:
         """Tell whether there is anything to be told of the stream but its frames."""
@@ -163,12 +275,24 @@ class RunConfig(Strict):
         Raises:
             ValueError: there are none, or one is empty.
         """
+        from groundstream.models.text.noun_phrases import noun_phrases  # with numpy: not for `--help`
+        from groundstream.models.types import Prompt
+
         if stream.phrases or self.phrases or self.sentence is None:
             return Prompt.of(stream.phrases or self.phrases)
         found = noun_phrases(self.sentence)
         if not found:
             raise ValueError(f"no thing is named in {self.sentence!r}; say it as phrases")
         return Prompt.of(found, self.sentence)
+
+
+def _without_on(record: Any) -> Any:
+    """Return what the old `record: {on: true, ...}` means; YAML reads a bare `on` as the key true."""
+    if not isinstance(record, Mapping):
+        return record
+    switches = [record[key] for key in (True, "on") if key in record]
+    others = {key: record[key] for key in record if key not in (True, "on")}
+    return others if all(switches) else False
 
 
 def distinct_ids(streams: Sequence[StreamConfig]) -> list[str]:
@@ -193,23 +317,39 @@ def distinct_ids(streams: Sequence[StreamConfig]) -> list[str]:
 
 
 def make_config(values: Mapping[str, Any]) -> RunConfig:
-    """Check plain values (from flags or YAML).
+    """Check plain values (from flags or Python).
 
     Raises:
         ConfigError: what is wrong, where, and the nearest right key.
     """
-    return checked(RunConfig, values, where=lambda location: "")
+    return checked(RunConfig, values)
 
 
 def load_config(path: Path, overrides: Mapping[str, Any] | None = None) -> RunConfig:
     """Read a YAML file; `overrides` (flags that were given) win over it, key by key.
 
     Raises:
-        ConfigError: the file cannot be read, is no YAML, or holds a wrong key or value; says the line.
+        ConfigError: the file cannot be read, or holds a wrong key or value; says the line.
     """
-    return read_file(RunConfig, path, overrides)
+    written = read_file(path, RunConfig)
+    return checked(RunConfig, merged(RunConfig, written.values, overrides or {}), written.where)
 
 
-def load_rules(path: Path) -> RulesConfig:
+def load_rules(path: Path) -> StreamRules:
     """Read a YAML file of zones, lines and counts; raises like `load_config`."""
-    return read_file(RulesConfig, path)
+    return _rules_of(read_file(path, StreamRules))
+
+
+def read_rules(path: Path) -> Mapping[str, Any]:
+    """Return what `load_rules` reads as it is written, to be laid over the rules of a configuration."""
+    written = read_file(path, StreamRules)
+    _rules_of(written)
+    return written.values
+
+
+class _RulesFile(Strict):
+    rules: Rules
+
+
+def _rules_of(written: Written) -> StreamRules:
+    return checked(_RulesFile, {"rules": written.values}, lambda at: written.where(at[1:])).rules

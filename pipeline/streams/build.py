@@ -1,105 +1,90 @@
 """From a checked configuration to the objects of a stream.
 
-Only this module and `build_detector.py` read the configuration. They are two, because a stream's process
-does without torch.
+Only this module, `outputs` and `detectors/build` read the configuration. The last one stands apart, because
+a stream's process does without torch.
 """
 
 from __future__ import annotations
 
-import os
-from collections.abc import Callable, Mapping, Sequence
-from pathlib import Path
-from types import MappingProxyType
-from typing import TYPE_CHECKING, Literal
+import dataclasses
+from collections.abc import Callable, Sequence
+from typing import TYPE_CHECKING
 
-from groundstream.models.types import Prompt
 from groundstream.operators.detector.client import DetectorClient
 from groundstream.operators.detector.letterbox import Letterbox
-from groundstream.operators.errors import OutputError
 from groundstream.operators.frames import Position
-from groundstream.operators.sinks.jsonl import JsonlSink
-from groundstream.operators.sinks.open import Sink, SinkWorker, file_of, open_sink, writes_file
-from groundstream.operators.sinks.resume import (
-    NOTHING,
-    Kept,
-    Resume,
-    kept_in,
-    kept_in_video,
-    whole_bytes,
-)
-from groundstream.operators.sinks.video import VideoSink
-from groundstream.operators.sources.open import Source, SourceOptions, SourceStatus, open_source
+from groundstream.operators.sinks.open import SinkWorker
+from groundstream.operators.sinks.resume import first_track
+from groundstream.operators.sources.open import Source, SourceStatus, open_source
 from groundstream.operators.tracking.association import PhraseTracker
 from groundstream.operators.tracking.phrases import PhraseMemory, PhraseRule
 from groundstream.operators.tracking.tracker import Tracker
 from groundstream.operators.video.tap import PacketTap
-from groundstream.pipeline.config.run import (
-    EVENTS_NAME,
-    RECORDS_NAME,
-    VIDEO_NAME,
-    OutputConfig,
-    RunConfig,
-    StreamConfig,
-    TrackConfig,
-)
+from groundstream.pipeline.config.run import RunConfig, TrackConfig
+from groundstream.pipeline.streams.base import StreamSpec
+from groundstream.pipeline.streams.outputs import StreamOutputs
 from groundstream.pipeline.streams.worker import StreamWorker
 
 if TYPE_CHECKING:
-    from groundstream.operators.recording.archive import StreamArchive
+    from groundstream.operators.recording.archive import ArchiveSettings, StreamArchive
+    from groundstream.operators.video.segment import Segment
 
 LEAVE_RATIO = 0.7  # a phrase ceases to hold at this part of the score at which it began to
-SINK_CAPACITY = 64  # results that may wait for a slow sink; each holds its decoded frame
-VIDEO_CAPACITY = 8
+_DAY_S = 86400.0
+_MARGIN_S = 0.7  # settling twice, as counts do
 
 
 def build_source(
-    config: StreamConfig,
-    stream_id: str,
+    spec: StreamSpec,
     on_status: Callable[[SourceStatus], None],
     after: Position | None = None,
     tap: PacketTap | None = None,
 ) -> Source:
-    """Open one stream's source, to go on after the frame `after` where its process died.
+    """Open a stream's source, to go on after the frame `after` where its process died.
 
     Raises:
         SourceError: a file that cannot be read (a camera that is down is waited for).
     """
-    options = SourceOptions(
-        semantics=config.semantics,
-        start_s=config.start_s,
-        end_s=config.end_s,
-        fps=config.fps,
-        transport=config.transport,
-        hwaccel=config.hwaccel,
-        patience_s=config.patience_s,
-    )
-    source = open_source(config.source, stream_id, options, on_status=on_status, tap=tap)
+    options, resume = spec.stream.options, spec.resume
+    if after is not None and resume is not None and (resume.has_end or not resume.live):
+        options = dataclasses.replace(options, start_s=max(0.0, after.time_s))
+    source = open_source(spec.stream.source, spec.id, options, on_status=on_status, tap=tap)
     if after is not None:
         source.go_on_after(after)
     return source
 
 
+def build_tap(spec: StreamSpec, on_segment: Callable[[Segment], None]) -> PacketTap | None:
+    """Return what hands on a source's own video, where clips or recordings are made of it."""
+    return PacketTap(on_segment, _ring_bytes(spec.config)) if spec.config.keeps_video else None
+
+
+def build_outputs(spec: StreamSpec) -> StreamOutputs:
+    """Return a stream's outputs, of which none is opened yet."""
+    events = spec.config.tells(spec.stream)
+    return StreamOutputs(spec.config.output, spec.id, own_folder=spec.own_folder, events=events)
+
+
 def build_worker(
-    config: RunConfig,
-    stream_id: str,
-    prompt: Prompt,
+    spec: StreamSpec,
     source: Source,
     detector: DetectorClient,
-    sinks: list[SinkWorker],
-    first_track: int = 1,
-    recorder: StreamArchive | None = None,
+    sinks: Sequence[SinkWorker],
+    archive: StreamArchive | None,
 ) -> StreamWorker:
-    """Put one stream together, whose tracks are numbered from `first_track` on."""
-    score = config.track.score or detector.preset.score
+    """Put one stream together."""
+    track = spec.config.track
+    score = track.score or detector.preset.score
+    rule = PhraseRule(enter=score, leave=LEAVE_RATIO * score, smooth_s=track.smooth_s, life_s=track.life_s)
     tracker = PhraseTracker(
-        stream_id,
-        build_tracker(config.track, score, source, first_track),
-        PhraseMemory(prompt, _phrase_rule(config.track, score)),
+        spec.id,
+        build_tracker(track, score, source, first_track(spec.resume)),
+        PhraseMemory(spec.prompt, rule),
         score=score,
         overlap_iou=detector.preset.overlap_iou,
     )
     letterbox = Letterbox(detector.size_rule)
-    return StreamWorker(source, detector, letterbox, tracker, sinks, prompt, recorder)
+    return StreamWorker(source, detector, letterbox, tracker, sinks, spec.prompt, archive)
 
 
 def build_tracker(config: TrackConfig, score: float, source: Source, first_track: int = 1) -> Tracker:
@@ -110,114 +95,44 @@ def build_tracker(config: TrackConfig, score: float, source: Source, first_track
     )
 
 
-def _phrase_rule(config: TrackConfig, score: float) -> PhraseRule:
-    return PhraseRule(enter=score, leave=LEAVE_RATIO * score, smooth_s=config.smooth_s, life_s=config.life_s)
-
-
-def output_folder(config: OutputConfig, stream_id: str, several: bool) -> Path | None:
-    """Return the folder for a stream's files; None where the run has none."""
-    return config.dir / stream_id if config.dir is not None and several else config.dir
-
-
-def output_paths(
-    config: OutputConfig, stream_id: str, several: bool, events: bool = False
-) -> dict[str, Path]:
-    """Return the files that `--out` receives for a stream, by kind (`records`, `video`, `events`).
+def build_archive(spec: StreamSpec, outputs: StreamOutputs) -> StreamArchive | None:
+    """Open what is told and kept of a stream; None where that is nothing.
 
     Raises:
-        OutputError: the folder cannot be made or written.
+        OutputError: the index cannot be written.
     """
-    folder = output_folder(config, stream_id, several)
-    if folder is None:
-        return {}
-    wanted = {"records": RECORDS_NAME} if config.records else {}
-    wanted |= {"video": VIDEO_NAME} if config.video else {}
-    wanted |= {"events": EVENTS_NAME} if events else {}
-    _make_folder(folder)
-    return {kind: folder / name for kind, name in wanted.items()}
+    if not spec.config.tells(spec.stream):
+        return None
+    from groundstream.operators.recording.archive import (
+        StreamArchive,  # with SQLite, rendering: only where wanted
+    )
+
+    return StreamArchive(spec.id, archive_settings(spec.config), outputs.folder)
 
 
-def check_outputs(config: OutputConfig, stream_id: str, several: bool, events: bool = False) -> None:
-    """Refuse to overwrite what an earlier run has written.
+def archive_settings(config: RunConfig) -> ArchiveSettings:
+    """Return what is kept of the only stream of `config`; clips of events need some rules."""
+    from groundstream.operators.clips.manager import ClipSettings
+    from groundstream.operators.events.engine import GONE_S
+    from groundstream.operators.events.rules import StreamRules
+    from groundstream.operators.recording.archive import ArchiveSettings
 
-    Raises:
-        OutputError: an output exists already, or the folder cannot be made.
-    """
-    wanted = [*output_paths(config, stream_id, several, events).values()]
-    wanted += [file_of(url, stream_id) for url in config.sinks if not url.startswith("redis")]
-    for path in wanted:
-        if path.is_file() and not config.overwrite:
-            raise OutputError(f"{path} exists already; choose another place or add --overwrite")
-
-
-def kept_outputs(config: OutputConfig, stream_id: str, several: bool, resume: Resume) -> dict[str, Kept]:
-    """Return what the outputs of a stream hold whose process died: `records`, `video`, and sinks by URL.
-
-    A server cannot be asked: what may have waited in the queue for it is sent again.
-    """
-    paths, live = output_paths(config, stream_id, several), resume.live
-    sent = Kept(max(-1, resume.last.seq - SINK_CAPACITY) if resume.last else -1)
-    kept = {
-        url: kept_in(*_file_of(url, stream_id), live) if writes_file(url) else sent for url in config.sinks
-    }
-    if "records" in paths:
-        kept["records"] = kept_in("jsonl", paths["records"], live)
-    if "video" in paths:
-        kept["video"] = kept_in_video(paths["video"])
-    return kept
+    clips, rules = config.clips, config.rules_for(config.streams[0])
+    if rules is None and clips.mode == "events":
+        rules = StreamRules()
+    # An event is told when it has settled, and what is gone when it has been lost and missed for a while.
+    late_s = (rules.settle_s if rules is not None else 0.0) + config.track.lost_s + GONE_S + _MARGIN_S
+    return ArchiveSettings(
+        rules=rules,
+        clips=None
+        if clips.mode == "none"
+        else ClipSettings(clips.mode, clips.pre_s, clips.post_s, clips.longest_s, late_s),
+        file_s=config.recording.segment_s if config.recording is not None else None,
+        ring_bytes=_ring_bytes(config),
+        most_bytes=None if config.keep.gb is None else round(config.keep.gb * 2**30),
+        most_age_s=None if config.keep.days is None else config.keep.days * _DAY_S,
+    )
 
 
-def _file_of(url: str, stream_id: str) -> tuple[str, Path]:
-    return url.partition(":")[0], file_of(url, stream_id)
-
-
-def _make_folder(folder: Path) -> None:
-    try:
-        folder.mkdir(parents=True, exist_ok=True)
-    except OSError as error:
-        raise OutputError(
-            f"cannot make the output folder {folder}: {error.strerror}; choose another --out"
-        ) from None
-    if not os.access(folder, os.W_OK):
-        raise OutputError(f"the output folder {folder} cannot be written; choose another --out")
-
-
-def build_sinks(
-    config: OutputConfig,
-    stream_id: str,
-    *,
-    several: bool,
-    live: bool,
-    on_error: Callable[[str, Exception], None],
-    kept: Mapping[str, Kept] = MappingProxyType({}),
-    events: bool = False,
-    further: Sequence[Sink] = (),
-) -> list[SinkWorker]:
-    """Open the outputs of one stream, each with its own thread and bounded queue.
-
-    A file waits for a slow sink (nothing is lost); a live stream drops the oldest result instead, counted.
-    Those that are `kept` from a process that died are continued; `further` ones are open already.
-
-    Raises:
-        OutputError: an output cannot be opened.
-    """
-    sinks: list[tuple[Sink, int, Kept]] = []
-    paths = output_paths(config, stream_id, several, events)
-    if "records" in paths:
-        old = kept.get("records", NOTHING)
-        sinks.append((JsonlSink(paths["records"], "detections", old.size_bytes), SINK_CAPACITY, old))
-    if "events" in paths:
-        whole = whole_bytes(paths["events"]) if kept and paths["events"].is_file() else 0
-        sinks.append((JsonlSink(paths["events"], "events", whole), SINK_CAPACITY, NOTHING))
-    if "video" in paths:
-        old = kept.get("video", NOTHING)
-        sinks.append((VideoSink(paths["video"], old.parts), VIDEO_CAPACITY, old))
-    for url in config.sinks:
-        old = kept.get(url, NOTHING)
-        sinks.append((open_sink(url, stream_id, old.size_bytes), SINK_CAPACITY, old))
-    sinks += [(sink, SINK_CAPACITY, NOTHING) for sink in further]
-    when_full: Literal["block", "drop_oldest"] = "drop_oldest" if live else "block"
-    return [
-        SinkWorker(sink, capacity=capacity, when_full=when_full, on_error=on_error, after_seq=old.seq)
-        for sink, capacity, old in sinks
-    ]
+def _ring_bytes(config: RunConfig) -> int:
+    return round(config.clips.pre_mb * 2**20)

@@ -13,19 +13,16 @@ from groundstream.operators.detector.client import DetectorClient
 from groundstream.operators.errors import GroundstreamError
 from groundstream.operators.frames import FrameResult, Position
 from groundstream.operators.sinks.open import Sink, SinkWorker
-from groundstream.operators.sinks.resume import Kept, Resume, first_track, go_on_after
+from groundstream.operators.sinks.resume import Kept, Resume, go_on_after
 from groundstream.operators.sources.open import Source, SourceStatus
-from groundstream.operators.video.tap import PacketTap
 from groundstream.pipeline.observe.health import StreamMeter, stream_health
 from groundstream.pipeline.streams.base import OnResult, StreamSpec, StreamView
 from groundstream.pipeline.streams.build import (
-    build_sinks,
+    build_archive,
+    build_outputs,
     build_source,
+    build_tap,
     build_worker,
-    check_outputs,
-    kept_outputs,
-    output_folder,
-    output_paths,
 )
 from groundstream.pipeline.streams.worker import StreamWorker
 
@@ -58,11 +55,9 @@ class StreamRunner:
         self._meter = StreamMeter()
         self._last: Position | None = None
         self._kept: dict[str, Kept] = {}
-        config = spec.config
-        self._tells = config.tells(spec.stream)
-        most_bytes = round(config.clips.pre_mb * 2**20)
-        self._tap = PacketTap(self._keep_segment, most_bytes) if config.keeps_video else None
-        self._recorder: StreamArchive | None = None
+        self._outputs = build_outputs(spec)
+        self._tap = build_tap(spec, self._keep_segment)
+        self._archive: StreamArchive | None = None
         self._stopped = False
 
     def open(self) -> None:
@@ -71,12 +66,8 @@ class StreamRunner:
         Raises:
             SourceError: it cannot be read.
         """
-        stream, after = self.spec.stream, None
-        if (resume := self.spec.resume) is not None:
-            after = self._look_what_is_kept(resume)
-            if after is not None and (resume.has_end or not resume.live):
-                stream = stream.model_copy(update={"start_s": max(0.0, after.time_s)})
-        self._source = build_source(stream, self.spec.id, self._note_status, after, self._tap)
+        after = self._look_what_is_kept(self.spec.resume) if self.spec.resume is not None else None
+        self._source = build_source(self.spec, self._note_status, after, self._tap)
 
     def check_outputs(self) -> None:
         """Refuse to overwrite what an earlier run has written.
@@ -85,7 +76,7 @@ class StreamRunner:
             OutputError: an output exists already, or its folder cannot be made.
         """
         if self.spec.resume is None:
-            check_outputs(self.spec.config.output, self.spec.id, self.spec.own_folder, self._tells)
+            self._outputs.check()
 
     def attach(self, detector: DetectorClient, owner: Sink | None = None) -> None:
         """Open the outputs, of which the stream's `owner` may be one, and put the stream together.
@@ -95,27 +86,16 @@ class StreamRunner:
         """
         assert self._source is not None, "attach before open"
         self._detector = detector
-        self._sinks = build_sinks(
-            self.spec.config.output,
-            self.spec.id,
-            several=self.spec.own_folder,
+        self._sinks = self._outputs.open(
             live=self._source.semantics == "live",
             on_error=self._sink_failed,
             kept=self._kept,
-            events=self._tells,
             further=[] if owner is None else [owner],
         )
-        self._recorder = self._open_recorder() if self._tells else None
-        self.worker = build_worker(
-            self.spec.config,
-            self.spec.id,
-            self.spec.prompt,
-            self._source,
-            detector,
-            self._sinks,
-            first_track(self.spec.resume),
-            self._recorder,
-        )
+        if self._tap is not None and self._tap.absent is not None:
+            log.warning("stream %s: no clips, no recording: %s", self.spec.id, self._tap.absent)
+        self._archive = build_archive(self.spec, self._outputs)
+        self.worker = build_worker(self.spec, self._source, detector, self._sinks, self._archive)
 
     def run(self, on_result: OnResult | None = None) -> None:
         """Run to the end of the source or until `stop`; then close. What fails is kept in `error`."""
@@ -187,37 +167,27 @@ class StreamRunner:
         """Stop, finish the outputs and free what the detector remembers; may be called twice."""
         reason = str(self.error) if self.error else "the run was stopped" if self._stopped else None
         self.stop()
-        recorder, self._recorder = self._recorder, None
-        for event in recorder.end(reason) if recorder is not None else ():
+        archive, self._archive = self._archive, None
+        for event in archive.end(reason) if archive is not None else ():
             for sink in self._sinks:
                 sink.put_event(event)
         for sink in self._sinks:
             sink.close()
-        if recorder is not None:
-            recorder.close()
+        if archive is not None:
+            archive.close()
         if self._detector is not None:
             self._detector.end_stream(self.spec.id)
 
-    def _open_recorder(self) -> StreamArchive:
-        """Open what is told and kept, with what it drags in only where it is wanted."""
-        from groundstream.pipeline.streams.build_recorder import build_recorder
-
-        if self._tap is not None and self._tap.absent is not None:
-            log.warning("stream %s: no clips, no recording: %s", self.spec.id, self._tap.absent)
-        folder = output_folder(self.spec.config.output, self.spec.id, self.spec.own_folder)
-        return build_recorder(self.spec.config, self.spec.id, folder)
-
     def _keep_segment(self, segment: Segment) -> None:
-        if (recorder := self._recorder) is not None:
-            recorder.add_segment(segment)
+        if (archive := self._archive) is not None:
+            archive.add_segment(segment)
 
     def _look_what_is_kept(self, resume: Resume) -> Position | None:
         """Return the frame after which the stream goes on."""
-        output, stream_id, own_folder = self.spec.config.output, self.spec.id, self.spec.own_folder
-        self._kept = kept_outputs(output, stream_id, own_folder, resume)
-        records = output_paths(output, stream_id, own_folder).get("records")
-        after = go_on_after(resume, self._kept.values(), records)
-        log.info("stream %s: goes on after %s", stream_id, f"frame {after.seq}" if after else "its beginning")
+        self._kept = self._outputs.kept(resume)
+        after = go_on_after(resume, self._kept.values(), self._outputs.records)
+        place = f"frame {after.seq}" if after else "its beginning"
+        log.info("stream %s: goes on after %s", self.spec.id, place)
         return after
 
     def _note_error(self, error: Exception) -> None:
@@ -231,8 +201,8 @@ class StreamRunner:
 
     def _note_status(self, status: SourceStatus) -> None:
         self._status = status
-        recorder = self._recorder if status.state in ("stalled", "reconnecting") else None
-        for event in recorder.interrupt(status.message) if recorder is not None else ():
+        archive = self._archive if status.state in ("stalled", "reconnecting") else None
+        for event in archive.interrupt(status.message) if archive is not None else ():
             for sink in self._sinks:
                 sink.put_event(event)
 

@@ -27,8 +27,8 @@ from groundstream.pipeline.detectors.pool import DetectorPool
 from groundstream.pipeline.detectors.restarts import StreamRestarts
 from groundstream.pipeline.observe.health import StreamHealth
 from groundstream.pipeline.streams.base import OnResult, Stream, StreamSpec, StreamView
-from groundstream.pipeline.streams.build import build_sinks
 from groundstream.pipeline.streams.host import LogLine, StreamHost, Updates
+from groundstream.pipeline.streams.outputs import StreamOutputs
 
 log = logging.getLogger("groundstream.supervisor")
 
@@ -119,9 +119,8 @@ class StandardOutput:
             OutputError: one cannot be opened.
         """
         # They wait for a slow reader of the pipe also where the stream is live: the stream's process drops.
-        self._workers = build_sinks(
-            OutputConfig(sinks=self._urls), self._stream_id, several=False, live=False, on_error=on_error
-        )
+        outputs = StreamOutputs(OutputConfig(sinks=self._urls), self._stream_id)
+        self._workers = outputs.open(live=False, on_error=on_error)
 
     @property
     def is_wanted(self) -> bool:

@@ -60,11 +60,11 @@ class StreamWorker:
         tracker: PhraseTracker,
         sinks: Sequence[SinkWorker],
         prompt: Prompt,
-        recorder: StreamArchive | None = None,
+        archive: StreamArchive | None = None,
     ) -> None:
         self._source, self._frames = source, iter(source)
         self._detector, self._letterbox, self._tracker = detector, letterbox, tracker
-        self._sinks, self._recorder = sinks, recorder
+        self._sinks, self._archive = sinks, archive
         self._prompt, self._prompt_lock = prompt, threading.Lock()
         # More than one frame of a live stream in flight would answer old pictures while newer ones wait.
         self._look_ahead = 1 if source.semantics == "live" else 2 * detector.max_batch
@@ -89,7 +89,7 @@ class StreamWorker:
         raw = self._wait(pending)
         result = self._result(pending, raw)
         # In every output what is told of a frame stands behind the frame's own record.
-        events = self._recorder.update(result) if self._recorder is not None else ()
+        events = self._archive.update(result) if self._archive is not None else ()
         for sink in self._sinks:
             sink.put(result)
             for event in events:

@@ -39,7 +39,7 @@ def recording(out: Path, segment_s: float) -> dict[str, Any]:
         "text_cache": "none",
         "rules": RULES,
         "clips": {"mode": "none"},
-        "record": {"on": True, "segment_s": segment_s},
+        "recording": {"segment_s": segment_s},
         "output": {"dir": out, "video": False},
     }
 

@@ -46,7 +46,7 @@ def missing(folder: Path) -> list[object]:
 
 def phrase_file_without_phrases(folder: Path) -> list[object]:
     (folder / "phrases.txt").write_text("# nothing\n\n")
-    return [make_coloured(folder / "clip.mp4", frames=2), "--phrases", folder / "phrases.txt"]
+    return [make_coloured(folder / "clip.mp4", frames=2), "--phrases-file", folder / "phrases.txt"]
 
 
 def output_is_a_file(folder: Path) -> list[object]:
@@ -64,7 +64,7 @@ def output_is_a_file(folder: Path) -> list[object]:
         (sound_only, 3, "video"),
         (clip_and(), 2, "no phrase given"),
         (clip_and("-q", ""), 2, "phrase 1 is empty"),
-        (clip_and("-q", "dog", "--fps", 0), 2, "fps: input should be greater than 0"),
+        (clip_and("-q", "dog", "--fps", 0), 2, "fps must be a number greater than 0"),
         (clip_and("-q", "dog", "--score", 2), 2, "score: input should be less than or equal to 1"),
         (clip_and("-q", "dog", "--tracker", "sort"), 2, "tracker: input should be 'bytetrack'"),
         (clip_and("-q", "dog", "--start", 99), 3, "99"),

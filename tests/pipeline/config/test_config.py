@@ -3,7 +3,9 @@ from pathlib import Path
 import pytest
 
 from groundstream.operators.errors import ConfigError
-from groundstream.pipeline.config.run import distinct_ids, load_config, make_config
+from groundstream.operators.events.rules import StreamRules
+from groundstream.operators.events.zones import CountLine, Zone
+from groundstream.pipeline.config.run import distinct_ids, load_config, make_config, read_rules
 
 CONFIGS = Path(__file__).parents[3] / "configs"
 GOOD = """
@@ -110,3 +112,128 @@ def test_a_sentence_asks_for_the_things_that_it_names_unless_phrases_are_given()
     assert config.prompt_for(config.streams[0]).phrases == ("dog",)
     with pytest.raises(ConfigError, match="no thing is named in 'quickly!'"):
         make_config({"streams": ["a.mp4"], "sentence": "quickly!"})
+
+
+RULES = """\
+streams: [a.mp4]
+phrases: [dog]
+rules:
+  zones:
+    gate:
+      polygon: [[0, 0], [1, 0], [1, 1]]
+  lines:
+    road: {start: [0, 0.5], end: [1, 0.5]}
+"""
+
+
+def test_rules_are_the_operators_own_values(tmp_path: Path) -> None:
+    config = load_config(write(tmp_path, RULES))
+    gate, road = Zone("gate", ((0, 0), (1, 0), (1, 1))), CountLine("road", (0, 0.5), (1, 0.5))
+    assert config.rules == StreamRules(zones=(gate,), lines=(road,))
+    assert (
+        make_config({"streams": ["a.mp4"], "phrases": ["dog"], "rules": config.rules}).rules is config.rules
+    )
+    own = RULES.replace("streams: [a.mp4]", "streams: [{source: a.mp4, rules: {events: [appear]}}]")
+    config = load_config(write(tmp_path, own))
+    assert config.rules_for(config.streams[0]) == StreamRules(events=("appear",))
+
+
+def test_rules_of_a_file_are_laid_over_those_of_the_configuration(tmp_path: Path) -> None:
+    (tmp_path / "more.yaml").write_text("zones: {yard: {polygon: [[0, 0], [1, 0], [1, 1]]}}\nsettle_s: 1\n")
+    config = load_config(write(tmp_path, RULES), {"rules": read_rules(tmp_path / "more.yaml")})
+    assert config.rules is not None
+    assert [zone.name for zone in config.rules.zones] == ["gate", "yard"]
+    assert (len(config.rules.lines), config.rules.settle_s) == (1, 1)
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "message"),
+    [
+        ("polygon:", "polygn:", r"line 6: unknown key 'polygn'; did you mean 'polygon'\?"),
+        ("start: [0, 0.5]", "start: 7", r"line 8: rules.lines.road.start: .*tuple, but got 7"),
+        ("[1, 1]]", "[1, 1]]\n      score: 7", "line 7: zone 'gate': expected a score above 0 and up to 1"),
+        ("[1, 1]]", "[1, 1]]\n      dwell_s: 0", "line 7: zone 'gate': expected dwell_s above 0 seconds"),
+        ("[1, 0], [1, 1]", "[1, 1]", "line 5: zone 'gate': expected at least 3 corners"),
+        ("[1, 1]]", "[1, 1]]\n      name: x", "line 4: zones: unknown key 'name' in 'gate'"),
+        ("lines:", "liens:", r"line 7: unknown key 'liens'; did you mean 'lines'\?"),
+        ("  lines:", "  events: [dwell]\n  lines:", "line 7: events of the kind dwell need a zone"),
+        ("{start: [0, 0.5], end: [1, 0.5]}", "5", "line 8: rules.lines.road: "),
+        ("end: [1, 0.5]", "x: 1", "line 8: rules.lines.road.end is missing"),
+        ("    gate:", "    no:", "line 5: rules.zones.False.name: .*put the word in quotes"),
+    ],
+)  # fmt: skip
+def test_what_is_wrong_with_rules_is_said_with_its_line(
+    tmp_path: Path, old: str, new: str, message: str
+) -> None:
+    with pytest.raises(ConfigError, match=message):
+        load_config(write(tmp_path, RULES.replace(old, new)))
+
+
+@pytest.mark.parametrize(
+    ("line", "message"),
+    [
+        (
+            "recording: {on: true}",
+            r"line 3: .*`on` is no key \(YAML reads it as true\); write `recording: true`",
+        ),
+        ("recording: {'on': true}", "line 3: .*write `recording: true`"),
+        ("recording: 7", "line 3: recording"),
+        ("recording: {segment_s: 0}", "line 3: recording.segment_s: .*greater than 0"),
+        ("record: {segment_s: 0}", "line 3: recording.segment_s: .*greater than 0"),
+        ("record: true\nrecording: true", r"unknown key 'record'; did you mean 'recording'\?"),
+        (
+            "clips: {mode: off}",
+            "line 3: clips.mode: .*'none', but got False; YAML reads on, yes, off and no as",
+        ),
+        ("clips: off", "line 3: clips.mode: .*put the word in quotes"),
+        ("clips: sometimes", "line 3: clips.mode: input should be 'events', 'always' or 'none'"),
+        ("text_cache: no", "line 3: text_cache: .*but got False; YAML reads .* put the word in quotes"),
+        ("model: {adapter: off}", "line 3: model.adapter: .*put the word in quotes"),
+        ("sentence: 7", "line 3: sentence: .*but got 7; put it in quotes"),
+        ("sentence: 2026-05-01", "line 3: sentence: .*; put it in quotes"),
+        ("on: true", "the key True is no word, as YAML reads it; put it in quotes"),
+        ("options: {fps: 3}", "line 3: unknown key 'options'"),
+        ("model: {nmae: x}", r"line 3: unknown key 'nmae'; did you mean 'name'\?"),
+    ],
+)
+def test_words_that_yaml_reads_as_something_else(tmp_path: Path, line: str, message: str) -> None:
+    with pytest.raises(ConfigError, match=message):
+        load_config(write(tmp_path, f"streams: [a.mp4]\nphrases: [dog]\n{line}\n"))
+
+
+@pytest.mark.parametrize(
+    ("stream", "message"),
+    [
+        ("fps: 0", r"line 3: fps must be a number greater than 0, but got 0"),
+        ("fps: .inf", "line 3: fps must be a number greater than 0, but got inf"),
+        ("fps: fast", "line 3: streams.0.fps: .*valid number"),
+        ("transport: tpc", "line 3: streams.0.transport: input should be 'tcp' or 'udp'"),
+        ("end_s: -1", "line 3: end_s must be a number greater than 0"),
+        ("fsp: 3", r"line 3: unknown key 'fsp'; did you mean 'fps'\?"),
+        (
+            "options: {fps: 3}",
+            "line 3: unknown key 'options'; did you mean 'patience_s'",
+        ),
+        ("id: yes", "line 3: streams.0.id: .*put the word in quotes"),
+    ],
+)
+def test_options_of_a_source_stand_beside_it_and_are_checked_by_its_room(
+    tmp_path: Path, stream: str, message: str
+) -> None:
+    text = f"streams:\n  - source: a.mp4\n    {stream}\nphrases: [dog]\n"
+    with pytest.raises(ConfigError, match=message):
+        load_config(write(tmp_path, text))
+
+
+def test_short_forms_are_laid_over_each_other(tmp_path: Path) -> None:
+    path = write(tmp_path, "streams: [a.mp4]\nphrases: [dog]\nclips: events\nmodel: fake\nrecording: true\n")
+    overrides = {"clips": {"pre_s": 1}, "model": {"device": "cpu"}, "recording": {"segment_s": 5}}
+    config = load_config(path, overrides)
+    assert (config.clips.mode, config.clips.pre_s) == ("events", 1)
+    assert (config.model.name, config.model.device) == ("fake", "cpu")
+    assert config.recording is not None
+    assert config.recording.segment_s == 5
+    path = write(tmp_path, "streams: [a.mp4]\nphrases: [dog]\nrecording: {segment_s: 7}\n")
+    config = load_config(path, {"recording": True})
+    assert config.recording is not None
+    assert config.recording.segment_s == 7

@@ -19,7 +19,7 @@ LINE = {"lines": {"middle": {"start": [0.5, 0], "end": [0.5, 1], "phrases": ["re
 ZONE = {"zones": {"all": {"polygon": [[0, 0], [1, 0], [1, 1], [0, 1]]}}}
 KEEPING: dict[str, Any] = {
     "clips": {"mode": "events", "pre_s": 0.5, "post_s": 0.5},
-    "record": {"on": True, "segment_s": 2},
+    "recording": {"segment_s": 2},
 }
 
 

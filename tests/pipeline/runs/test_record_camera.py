@@ -34,7 +34,7 @@ def run(tmp_path_factory: pytest.TempPathFactory) -> Path:
     out = folder / "out"
     arguments = (
         "run", camera.url, "-q", "red car", "--model", "fake", "--text-cache", "none", "--no-video", "--out",
-        out, "--rules", folder / "rules.yaml", "--clips", "events", "--pre", 1, "--post", 1, "--record",
+        out, "--rules", folder / "rules.yaml", "--clips", "events", "--pre", 1, "--post", 1, "--recording",
     )  # fmt: skip
     camera.start()
     with (folder / "said.txt").open("w") as said:

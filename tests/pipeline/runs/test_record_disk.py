@@ -41,7 +41,7 @@ def test_a_full_disk_stops_the_recording_alone(tmp_path: Path, small_disk: Path)
         "text_cache": "none",
         "rules": RULES,
         "clips": {"mode": "events", "pre_s": 1, "post_s": 1},
-        "record": {"on": True},
+        "recording": True,
         "output": {"dir": out, "video": False},
     }
 

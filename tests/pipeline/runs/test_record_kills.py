@@ -79,7 +79,7 @@ def test_what_killed_runs_leave_plays_and_the_next_start_saves_the_rest(tmp_path
     arguments = (
         "run", clip, *ALL, "--model", "fake", "--text-cache", "none", "--semantics", "live", "--no-video",
         "--out", out, "--overwrite", "--rules", tmp_path / "rules.yaml", "--clips", "events", "--pre", 1,
-        "--post", 1, "--record", "--segment", 2,
+        "--post", 1, "--recording", "--segment", 2,
     )  # fmt: skip
     chance = random.Random(os.environ.get("GROUNDSTREAM_SEED"))
     lost_s, left = [], dict[str, int]()

@@ -84,7 +84,7 @@ def test_a_small_budget_deletes_the_oldest(capsys: Shell, clip: Path, tmp_path: 
     out, most_bytes = tmp_path / "out", 40_000
 
     run(
-        capsys, clip, *ALL, "--out", out, "--record", "--segment", 1, "--clips", "events", "--pre", 0.5,
+        capsys, clip, *ALL, "--out", out, "--recording", "--segment", 1, "--clips", "events", "--pre", 0.5,
         "--post", 0.5, "--rules", rules_in(tmp_path, LINE), "--keep-gb", most_bytes / 2**30,
     )  # fmt: skip
 
@@ -98,7 +98,7 @@ def test_a_small_budget_deletes_the_oldest(capsys: Shell, clip: Path, tmp_path: 
 
 def test_a_second_run_adds_to_the_first(capsys: Shell, clip: Path, tmp_path: Path) -> None:
     out, rules = tmp_path / "out", rules_in(tmp_path, LINE)
-    arguments = (clip, *ALL, "--out", out, "--record", "--clips", "events", "--rules", rules)
+    arguments = (clip, *ALL, "--out", out, "--recording", "--clips", "events", "--rules", rules)
     run(capsys, *arguments)
     first = {path: path.read_bytes() for path in (out / "clips").glob("2*")}
 
@@ -139,8 +139,8 @@ def test_three_hundred_phrases(capsys: Shell, clip: Path, tmp_path: Path) -> Non
     phrases.write_text("\n".join(["red car", *(f"green thing {number}" for number in range(299))]))
 
     run(
-        capsys, clip, "--phrases", phrases, "--out", tmp_path / "out", "--rules",
-        rules_in(tmp_path, {"zones": {"all": EVERYWHERE}}), "--clips", "events", "--record",
+        capsys, clip, "--phrases-file", phrases, "--out", tmp_path / "out", "--rules",
+        rules_in(tmp_path, {"zones": {"all": EVERYWHERE}}), "--clips", "events", "--recording",
     )  # fmt: skip
 
     (facts,) = clips_of(tmp_path / "out")
@@ -160,7 +160,7 @@ def test_rules_that_are_none(capsys: Shell, clip: Path, tmp_path: Path, content:
 
 
 def test_a_folder_that_cannot_be_written(capsys: Shell, clip: Path) -> None:
-    done = call(capsys, "run", *FAKE, clip, *ALL, "--out", "/proc/groundstream", "--record")
+    done = call(capsys, "run", *FAKE, clip, *ALL, "--out", "/proc/groundstream", "--recording")
 
     assert done.returncode == 5
     assert "/proc/groundstream" in done.stderr

@@ -31,7 +31,7 @@ def run(tmp_path_factory: pytest.TempPathFactory) -> Path:
     rules.write_text(RULES)
     done = groundstream(
         "run", clip, *ALL, "--model", "fake", "--out", folder / "out", "--rules", rules,
-        "--clips", "events", "--pre", 1, "--post", 0.5, "--record", "--segment", 3,
+        "--clips", "events", "--pre", 1, "--post", 0.5, "--recording", "--segment", 3,
     )  # fmt: skip
     assert done.returncode == 0, done.stderr
     return folder / "out"
@@ -156,7 +156,7 @@ def test_images_have_events_but_no_clips(capsys: pytest.CaptureFixture[str], tmp
 
 
 def test_clips_need_a_folder(capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None:
-    done = call(capsys, "run", "x.mp4", "-q", "a", "--sink", f"jsonl:{tmp_path}/x.jsonl", "--record")
+    done = call(capsys, "run", "x.mp4", "-q", "a", "--sink", f"jsonl:{tmp_path}/x.jsonl", "--recording")
 
     assert (done.returncode, "need a folder" in done.stderr) == (2, True)
 

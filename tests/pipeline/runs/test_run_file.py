@@ -94,7 +94,7 @@ def test_phrases_from_a_file_300_of_them(clip: Path, tmp_path: Path) -> None:
     lines = ["# what to look for", "", "red car", "红色汽车", "🚗 white", "Red  car"]
     (tmp_path / "phrases.txt").write_text("\n".join(lines + [f"thing {n}" for n in range(300)]))
     done = groundstream(
-        "run", clip, "--phrases", tmp_path / "phrases.txt", *FAKE, "--end", 1, "--sink", "jsonl:-"
+        "run", clip, "--phrases-file", tmp_path / "phrases.txt", *FAKE, "--end", 1, "--sink", "jsonl:-"
     )
     assert done.returncode == 0, done.stderr
     assert done.stdout.count("\n") == 10

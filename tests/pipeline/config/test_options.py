@@ -1,0 +1,205 @@
+"""One declaration per option: flags, keys, keywords and the page that lists them say the same."""
+
+from __future__ import annotations
+
+import logging
+import re
+from collections import Counter
+from dataclasses import fields
+from operator import attrgetter
+from pathlib import Path
+from typing import Any
+
+import pytest
+import typer
+from coloured import call, make_coloured, records_of
+from typer.testing import CliRunner
+
+import groundstream
+from groundstream.operators.errors import ConfigError
+from groundstream.operators.events.zones import Zone
+from groundstream.operators.sources.options import SourceOptions
+from groundstream.pipeline.cli import app
+from groundstream.pipeline.config.flags import FLAGS, PANELS, all_keys, from_keywords, key_at, keywords
+from groundstream.pipeline.config.reference import page
+from groundstream.pipeline.config.run import RunConfig, make_config
+
+ROOT = Path(__file__).parents[3]
+FAKE = ("--model", "fake", "--text-cache", "none")
+#: Keys without a flag, on purpose: they belong to one of several streams, or are rarely touched.
+WITHOUT_FLAG = {
+    "streams", "streams.source", "streams.phrases", "streams.rules", "streams.patience_s",
+    "streams.reconnect", "model", "model.adapter_memory_mb", "track", "track.smooth_s", "track.life_s",
+    "output", "clips", "clips.longest_s", "clips.pre_mb", "keep", "metrics",
+    "ray", "ray.detectors", "ray.gpus_per_detector", "ray.cpus_per_stream", "ray.dashboard",
+}  # fmt: skip
+#: Flags that are about the command and not about the run.
+WITHOUT_KEY = {"--config", "--phrases-file", "--phrases", "--quiet", "--log-level", "--log-format", "--help"}
+
+
+def options_of_run() -> dict[str, Any]:
+    command = typer.main.get_command(app).commands["run"]  # type: ignore[attr-defined]
+    return {name: option for option in command.params for name in (*option.opts, *option.secondary_opts)}
+
+
+def test_every_key_has_a_flag_or_is_known_to_have_none() -> None:
+    keys = {".".join(path) for path, _ in all_keys()}
+    flagged = [flag.key for flag in FLAGS]
+    assert set(flagged) == keys - WITHOUT_FLAG
+    assert max(Counter(flagged).values()) == 1
+    assert keys >= WITHOUT_FLAG
+    assert {f"streams.{field.name}" for field in fields(SourceOptions)} <= keys
+
+
+def test_every_flag_has_a_key_as_the_readme_says() -> None:
+    names = {name for name in options_of_run() if name.startswith("--")} - {"SOURCE..."}
+    known = {
+        name for flag in FLAGS for names in (flag.names, *flag.old) for name in re.findall("--[^ /]+", names)
+    }
+    assert names - known == WITHOUT_KEY - {"--help"}
+    assert "Every flag has a YAML key" in (ROOT / "README.md").read_text(encoding="utf-8")
+
+
+@pytest.mark.parametrize("flag", FLAGS, ids=lambda flag: flag.name)
+def test_the_help_of_a_flag_is_what_its_key_means(flag: Any) -> None:
+    option = options_of_run()[flag.name]
+    assert key_at(flag.path).meaning
+    assert option.help.startswith(key_at(flag.path).meaning)
+    assert option.rich_help_panel == flag.panel
+    assert flag.panel in PANELS
+    for old in flag.old:
+        assert options_of_run()[old].hidden
+
+
+def test_every_key_means_something() -> None:
+    assert [path for path, key in all_keys() if not key.meaning] == []
+
+
+def test_no_plain_word_names_two_keys() -> None:
+    of_others = {("streams", "source"), ("streams", "phrases"), ("streams", "rules")}
+    shared = {("model", "name"), ("clips", "mode")}  # `model` and `clips` are the part and its main value
+    paths = [path for path, _ in all_keys() if path not in of_others | shared]
+    assert sorted(keywords().values()) == sorted(paths)
+    assert len(set(keywords())) == len(paths)
+    assert not {"sources", "record"} & set(keywords())
+
+
+ALL = ((0, 0), (1, 0), (1, 1))
+
+
+@pytest.mark.parametrize(
+    ("settings", "told"),
+    [
+        ({"score": 0.3}, {"track.score": 0.3}),
+        ({"score": 0.3, "track": {"lost_s": 2}}, {"track.score": 0.3, "track.lost_s": 2}),
+        ({"model": "fake"}, {"model.name": "fake"}),
+        ({"model": "fake", "device": "cpu"}, {"model.name": "fake", "model.device": "cpu"}),
+        ({"device": "cpu", "model": {"name": "fake"}}, {"model.name": "fake", "model.device": "cpu"}),
+        ({"out": "dir", "video": False}, {"output.dir": Path("dir"), "output.video": False}),
+        ({"out": "dir", "output": {"video": False}}, {"output.dir": Path("dir"), "output.video": False}),
+        ({"clips": "events", "pre_s": 1}, {"clips.mode": "events", "clips.pre_s": 1}),
+        ({"recording": True}, {"recording.segment_s": 60}),
+        ({"segment_s": 3}, {"recording.segment_s": 3}),
+        ({"keep_gb": 3, "metrics_port": 0}, {"keep.gb": 3, "metrics.port": 0}),
+        ({"ray_detectors": 2}, {"ray.detectors": 2}),
+        ({"rules": {"zones": {"all": {"polygon": ALL}}}}, {"rules.zones": (Zone("all", ALL),)}),
+    ],
+)
+def test_python_takes_every_key_by_its_plain_word(settings: dict[str, Any], told: dict[str, Any]) -> None:
+    config = make_config(from_keywords(["a.mp4"], {"phrases": ["dog"], **settings}))
+    assert {path: attrgetter(path)(config) for path in told} == told
+
+
+def test_a_word_of_streams_is_for_those_that_do_not_say_it_themselves() -> None:
+    streams = ["b.mp4", {"source": "c.mp4", "fps": 5, "end_s": 9}]
+    config = make_config(from_keywords(["a.mp4"], {"phrases": ["dog"], "fps": 2, "streams": streams}))
+    assert [(each.source, each.options.fps, each.options.end_s) for each in config.streams] == [
+        ("a.mp4", 2, None),
+        ("b.mp4", 2, None),
+        ("c.mp4", 5, 9),
+    ]
+
+
+def test_an_unknown_word_names_the_nearest() -> None:
+    with pytest.raises(ConfigError, match=r"unknown keyword 'fsp'; did you mean 'fps'\?"):
+        groundstream.open_pipeline("a.mp4", ["dog"], fsp=2)
+    with pytest.raises(ConfigError, match="unknown keyword 'xyzzy'; known are: out, streams"):
+        next(groundstream.run("a.mp4", ["dog"], xyzzy=2))
+    with pytest.raises(ConfigError, match=r"unknown key 'lost'; did you mean 'lost_s'\?"):
+        groundstream.open_pipeline("a.mp4", ["dog"], track={"lost": 2})
+
+
+def test_plain_words_reach_the_run(tmp_path: Path) -> None:
+    clip = make_coloured(tmp_path / "a.mp4", frames=20)
+    settings = {"model": "fake", "text_cache": "none", "fps": 2, "score": 0.3, "video": False}
+    results = list(groundstream.run(clip, ["red car"], out=tmp_path / "out", **settings))
+    assert len(results) == len(records_of(tmp_path / "out" / "detections.jsonl")) == 4
+    assert not (tmp_path / "out" / "annotated.mp4").exists()
+
+
+def test_the_page_is_what_the_code_says() -> None:
+    assert (ROOT / "docs" / "options.md").read_text(encoding="utf-8") == page(), (
+        "run: python -m groundstream.pipeline.config.reference > docs/options.md"
+    )
+
+
+def test_old_names_of_flags_still_work_and_are_not_shown(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    clip = make_coloured(tmp_path / "a.mp4", frames=20)
+    (tmp_path / "p.txt").write_text("white van\n")
+    done = call(
+        capsys, "run", clip, *FAKE, "-q", "red car", "--query", "blue bus", "--phrases", tmp_path / "p.txt",
+        "--record", "--segment", 1, "--out", tmp_path / "out", "--no-video", "--quiet",
+    )  # fmt: skip
+    assert done.returncode == 0, done.stderr
+    for old, new in (("--query", "--phrase"), ("--phrases", "--phrases-file"), ("--record", "--recording")):
+        assert done.stderr.count(f"{old} is called {new} now") == 1
+    assert list((tmp_path / "out" / "recording").glob("*.mp4"))
+    first = records_of(tmp_path / "out" / "detections.jsonl")[0]
+    assert {thing["phrase"] for thing in first["objects"]} == {"red car", "blue bus", "white van"}
+    shown = CliRunner().invoke(app, ["run", "--help"], env={"COLUMNS": "300"}).output
+    assert not re.findall(r"--query\b|--record\b(?!s)|--phrases\b(?!-)", shown)
+
+
+@pytest.mark.parametrize("command", ["run", "adapt"])
+def test_phrases_are_asked_by_the_same_flag_everywhere(command: str) -> None:
+    shown = CliRunner().invoke(app, [command, "--help"], env={"COLUMNS": "300"}).output
+    assert re.search(r"--phrase +-q +PHRASE", shown)
+
+
+def test_a_flag_of_streams_needs_a_source(capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None:
+    (tmp_path / "run.yaml").write_text("streams: [a.mp4]\nphrases: [dog]\n")
+    done = call(capsys, "run", "--config", tmp_path / "run.yaml", "--end", 3, "--name", "x")
+    assert (done.returncode, done.stderr.count("\n")) == (2, 1)
+    assert "--end, --name without a source" in done.stderr
+
+
+@pytest.mark.parametrize(
+    ("written", "segment_s"),
+    [
+        ({"recording": True}, 60),
+        ({"recording": {}}, 60),
+        ({"recording": {"segment_s": 9}}, 9),
+        ({"recording": False}, None),
+        ({"record": True}, 60),
+        ({"record": False}, None),
+        ({"record": {"segment_s": 9}}, 9),
+        ({"record": {True: True, "segment_s": 9}}, 9),  # what YAML makes of `on: true`
+        ({"record": {"on": True}}, 60),
+        ({"record": {"on": False, "segment_s": 9}}, None),
+    ],
+)
+def test_recording_means_what_it_says(
+    written: dict[str, Any], segment_s: float | None, caplog: pytest.LogCaptureFixture
+) -> None:
+    with caplog.at_level(logging.WARNING, logger="groundstream.config"):
+        config = make_config({"streams": ["a.mp4"], "phrases": ["dog"], **written})
+    assert (config.recording.segment_s if config.recording else None) == segment_s
+    assert config.keeps_video is (segment_s is not None)
+    assert caplog.text.count("the key record is called recording now") == ("record" in written)
+
+
+def test_the_run_is_declared_by_these_parts_alone() -> None:
+    named = {path[0] for path, _ in all_keys()}
+    assert named == set(RunConfig.model_fields)
