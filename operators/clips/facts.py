@@ -11,7 +11,8 @@ from typing import Any
 from groundstream.operators.clips.order import ClipOrder
 from groundstream.operators.clips.pieces import Piece
 from groundstream.operators.clips.raw import RawVideo
-from groundstream.operators.clips.timeline import SAME_S, SeenObject
+from groundstream.operators.clips.timeline import SAME_S
+from groundstream.operators.frames import SeenObject
 from groundstream.operators.video.writer import CLOCK
 
 SCHEMA = "groundstream.clip/1"

@@ -18,7 +18,8 @@ from typing import IO, Any, Self
 
 from groundstream.operators.clips.order import ClipOrder
 from groundstream.operators.clips.pieces import Piece, store
-from groundstream.operators.clips.timeline import Look, SeenObject
+from groundstream.operators.clips.timeline import Look
+from groundstream.operators.frames import SeenObject
 from groundstream.operators.utils.files import RESERVE_BYTES, check_room
 from groundstream.operators.video.segment import Segment
 

@@ -21,8 +21,9 @@ from groundstream.operators.clips.order import ClipFiles, ClipOrder, Span
 from groundstream.operators.clips.pieces import Piece, in_order, read_piece, runs_of
 from groundstream.operators.clips.place import PENDING, ClipPlace, names_of
 from groundstream.operators.clips.raw import raw_suffix, remux
-from groundstream.operators.clips.timeline import SAME_S, Look, SeenObject, Tracks
+from groundstream.operators.clips.timeline import SAME_S, Look, Tracks
 from groundstream.operators.errors import OutputError
+from groundstream.operators.frames import SeenObject
 from groundstream.operators.video.annotate import Annotator, Shape
 from groundstream.operators.video.writer import VideoFile
 

@@ -93,20 +93,22 @@ class Recorder:
         if self._store is not None:
             self._store.add_segment(segment)
 
-    def take(self, result: FrameResult) -> tuple[Event, ...]:
-        """Follow the next result; its objects get their zones.
+    def take(self, result: FrameResult) -> tuple[FrameResult, tuple[Event, ...]]:
+        """Follow the next result.
 
         Returns:
-            The messages that follow it, with the names of their clips.
+            The result with the zones of its objects, and the messages that follow it, with the names of
+            their clips.
         """
         with self._lock:
             self._epoch = result.frame.epoch
             # What was on its way when the source was lost begins nothing: nobody would end it.
-            told = self._rules is not None and self._epoch > self._over
-            events = self._rules.update(result).events if self._rules is not None and told else ()
+            events: tuple[Event, ...] = ()
+            if self._rules is not None and self._epoch > self._over:
+                events, result = self._rules.update(result)
             if self._store is not None:
                 events = self._store.take(result, events)
-            return (*events, *self._recording_events())
+            return result, (*events, *self._recording_events())
 
     def interrupt(self, reason: str) -> tuple[Event, ...]:
         """Return the messages that end what is open where the source is lost for now; from any thread.

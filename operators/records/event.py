@@ -8,13 +8,14 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterator, Sequence
-from datetime import UTC, datetime
 from math import isfinite
 from pathlib import Path
 from typing import TypedDict, cast
 
 from groundstream.operators.events.event import Event, EventKind, EventType, Sighting
+from groundstream.operators.frames import Box
 from groundstream.operators.records.detection import whole_lines
+from groundstream.operators.utils.times import from_rfc3339, rfc3339
 
 SCHEMA = "groundstream.event/1"
 SCHEMA_FILE = Path(__file__).with_name("event-1.json")
@@ -125,7 +126,7 @@ def _sighting_record(seen: Sighting) -> SightingRecord:
         "epoch": seen.epoch,
         "seq": seen.seq,
         "time_s": round(seen.time_s, 6),
-        "wall_time": wall_text(seen.wall_time),
+        "wall_time": rfc3339(seen.wall_time),
         "track_id": seen.track_id,
         "phrase": seen.phrase,
         "score": round(min(1.0, max(0.0, seen.score)), 4),
@@ -141,7 +142,7 @@ def _sighting(record: SightingRecord) -> Sighting:
         epoch=record["epoch"],
         seq=record["seq"],
         time_s=record["time_s"],
-        wall_time=datetime.fromisoformat(record["wall_time"]).timestamp(),
+        wall_time=from_rfc3339(record["wall_time"]),
         track_id=record["track_id"],
         phrase=record["phrase"],
         score=record["score"],
@@ -152,14 +153,9 @@ def _sighting(record: SightingRecord) -> Sighting:
     )
 
 
-def wall_text(wall_time: float) -> str:
-    """Return seconds since 1970 as RFC 3339 in UTC with milliseconds."""
-    return datetime.fromtimestamp(wall_time, UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z")
-
-
 def _rounded(box: Sequence[float] | None, decimals: int) -> list[float] | None:
     return None if box is None else [round(value, decimals) for value in box]
 
 
-def _box(values: Sequence[float] | None) -> tuple[float, float, float, float] | None:
+def _box(values: Sequence[float] | None) -> Box | None:
     return None if values is None else (values[0], values[1], values[2], values[3])

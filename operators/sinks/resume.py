@@ -14,27 +14,12 @@ from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
+from groundstream.operators.frames import Position
+
 TRACKS_APART = 1000  # numbers of tracks go on behind the next multiple of this
 _BLOCK_BYTES = 1 << 16
 _LOOK_BACK = 5000  # lines in which the time of a frame is looked for
 _TICK_S = 5e-6  # less than the distance of two frames, more than the rounding of their times in records
-
-
-@dataclass(frozen=True)
-class Position:
-    """A frame that a stream has come to.
-
-    Attributes:
-        epoch: connection of a camera, from 1.
-        seq: number of the frame in its stream.
-        time_s: media time in seconds.
-        tracks: highest number that a track had so far in this epoch.
-    """
-
-    epoch: int
-    seq: int
-    time_s: float
-    tracks: int = 0
 
 
 @dataclass(frozen=True)

@@ -14,8 +14,7 @@ from typing import Self
 import av
 
 from groundstream.operators.errors import Reason, SourceError
-from groundstream.operators.frames import Frame
-from groundstream.operators.sinks.resume import Position
+from groundstream.operators.frames import Frame, Position
 from groundstream.operators.sources.queues import InOrder, Latest, Line
 from groundstream.operators.sources.values import Semantics, SourceCounters, SourceInfo, SourceStatus, State
 from groundstream.operators.urls import mask

@@ -8,7 +8,7 @@ import time
 import av
 
 from groundstream.operators.errors import Reason, SourceError
-from groundstream.operators.sinks.resume import Position
+from groundstream.operators.frames import Position
 from groundstream.operators.sources.base import OnStatus, Source
 from groundstream.operators.sources.clock import Sampler
 from groundstream.operators.sources.connection import Camera, Connection

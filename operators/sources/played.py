@@ -10,7 +10,7 @@ from itertools import chain
 import av
 
 from groundstream.operators.errors import Reason, SourceError
-from groundstream.operators.sinks.resume import Position
+from groundstream.operators.frames import Position
 from groundstream.operators.sources.base import OnStatus, Source
 from groundstream.operators.sources.clock import Pacer, Sampler
 from groundstream.operators.sources.values import Semantics, SourceInfo, SourceOptions

@@ -10,8 +10,8 @@ from dataclasses import dataclass
 from typing import Protocol
 
 from groundstream.models.types import Prompt
-from groundstream.operators.frames import FrameResult
-from groundstream.operators.sinks.resume import Position, Resume
+from groundstream.operators.frames import FrameResult, Position
+from groundstream.operators.sinks.resume import Resume
 from groundstream.pipeline.config.run import RunConfig, StreamConfig
 from groundstream.pipeline.observe.health import DetectorHealth, StreamHealth
 

@@ -16,12 +16,12 @@ from groundstream.models.types import Prompt
 from groundstream.operators.detector.client import DetectorClient
 from groundstream.operators.detector.letterbox import Letterbox
 from groundstream.operators.errors import OutputError
+from groundstream.operators.frames import Position
 from groundstream.operators.sinks.jsonl import JsonlSink
 from groundstream.operators.sinks.open import Sink, SinkWorker, file_of, open_sink, writes_file
 from groundstream.operators.sinks.resume import (
     NOTHING,
     Kept,
-    Position,
     Resume,
     kept_in,
     kept_in_video,

@@ -6,14 +6,12 @@ import logging
 from collections.abc import Callable
 from typing import TYPE_CHECKING
 
-import numpy as np
-
 from groundstream.models.types import Prompt
 from groundstream.operators.detector.client import DetectorClient
 from groundstream.operators.errors import GroundstreamError
-from groundstream.operators.frames import FrameResult
+from groundstream.operators.frames import FrameResult, Position
 from groundstream.operators.sinks.open import Sink, SinkWorker
-from groundstream.operators.sinks.resume import Kept, Position, Resume, first_track, go_on_after
+from groundstream.operators.sinks.resume import Kept, Resume, first_track, go_on_after
 from groundstream.operators.sources.open import Source, SourceStatus
 from groundstream.operators.video.tap import PacketTap
 from groundstream.pipeline.observe.health import StreamMeter, stream_health
@@ -240,6 +238,5 @@ class StreamRunner:
         self._meter.note(result)
         frame = result.frame
         before = self._last.tracks if self._last and self._last.epoch == frame.epoch else 0
-        numbers = np.asarray(result.detections.tracker_id)
-        tracks = max(before, int(numbers.max(initial=0)))
+        tracks = max(before, *(seen.number for seen in result.objects), 0)
         self._last = Position(frame.epoch, frame.seq, frame.time_s, tracks)

@@ -11,17 +11,17 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 import numpy as np
-import supervision as sv
 from numpy.typing import NDArray
 
 from groundstream.models.types import Prompt, RawDetections
 from groundstream.operators.detector.client import DetectorClient, Moment
 from groundstream.operators.detector.letterbox import Letterbox, Picture
 from groundstream.operators.errors import DetectorUnavailable
-from groundstream.operators.frames import Frame, FrameResult
+from groundstream.operators.events.event import Event
+from groundstream.operators.frames import Frame, FrameResult, SeenObject
 from groundstream.operators.sinks.open import SinkWorker
 from groundstream.operators.sources.open import Source
-from groundstream.operators.tracking.association import PhraseTracker, no_objects
+from groundstream.operators.tracking.association import PhraseTracker
 
 if TYPE_CHECKING:
     from groundstream.operators.recording.archive import Recorder
@@ -83,7 +83,9 @@ class StreamWorker:
         pending = self._current(self._pending.popleft())
         raw = self._wait(pending)
         result = self._result(pending, raw)
-        events = self._recorder.take(result) if self._recorder is not None else ()
+        events: tuple[Event, ...] = ()
+        if self._recorder is not None:
+            result, events = self._recorder.take(result)
         for sink in self._sinks:
             sink.put(result)
             for event in events:
@@ -117,6 +119,7 @@ class StreamWorker:
             if frame is None:
                 return
             read = time.perf_counter()
+            assert frame.picture is not None, "a source hands on a frame without its picture"
             picture = self._letterbox(frame.picture)
             timing = {"decode": _ms(read - started), "letterbox": _ms(time.perf_counter() - read)}
             self._pending.append(self._ask(frame, picture, timing))
@@ -163,9 +166,9 @@ class StreamWorker:
             timing_ms=timing,
         )
 
-    def _track(self, pending: Pending, raw: RawDetections | None) -> sv.Detections:
+    def _track(self, pending: Pending, raw: RawDetections | None) -> tuple[SeenObject, ...]:
         if raw is None:
-            return no_objects(pending.prompt)
+            return ()
         frame = pending.frame
         return self._tracker.update(
             raw,
@@ -179,6 +182,7 @@ class StreamWorker:
 
 def as_bgr(frame: Frame) -> NDArray[np.uint8]:
     """Return the frame's picture as (H, W, 3) uint8 BGR."""
+    assert frame.picture is not None, "the picture has left"
     return np.asarray(frame.picture.to_ndarray(format="bgr24"), np.uint8)
 
 

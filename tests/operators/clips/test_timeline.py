@@ -1,10 +1,14 @@
+import dataclasses
+import math
+
 import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from result_factory import result
 
-from groundstream.operators.clips.timeline import Look, SeenObject, Timeline, Tracks, look_of
+from groundstream.operators.clips.timeline import Look, Timeline, Tracks, look_of
+from groundstream.operators.frames import SeenObject
 
 WIDTH, HEIGHT = 1920, 1080
 
@@ -110,7 +114,8 @@ def test_a_result_becomes_parts_of_the_picture_without_lost_objects() -> None:
 
 def test_boxes_that_are_no_numbers_are_left_out() -> None:
     found = result(4)
-    found.detections.xyxy[0, 1] = np.nan
+    broken = found.objects[0]._replace(box=(0.0, math.nan, 1.0, 1.0))
+    found = dataclasses.replace(found, objects=(broken, *found.objects[1:]))
     made = look_of(found)
     assert made is not None
     assert len(made.objects) == 2

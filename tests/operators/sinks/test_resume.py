@@ -10,12 +10,11 @@ from clip_maker import make_clip
 from result_factory import result
 
 from groundstream.operators.errors import Reason, SourceError
-from groundstream.operators.frames import FrameResult
+from groundstream.operators.frames import FrameResult, Position
 from groundstream.operators.sinks.open import open_sink
 from groundstream.operators.sinks.resume import (
     NOTHING,
     Kept,
-    Position,
     Resume,
     first_track,
     go_on_after,
