@@ -11,6 +11,7 @@ import json
 import logging
 from collections.abc import Iterator, Sequence
 from math import isfinite
+from os import PathLike
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, TypedDict, cast
 
@@ -125,7 +126,7 @@ def _object_records(
         return []
     # Rounded as whole arrays: one number at a time costs ten times as much.
     boxes = np.array([seen.box for seen in objects], np.float64)  # (N, 4)
-    finite: list[bool] = np.isfinite(boxes).all(axis=1).tolist()
+    finite: list[bool] = np.asarray(np.isfinite(boxes).all(axis=1)).tolist()
     columns = zip(
         objects,
         finite,
@@ -224,7 +225,7 @@ def json_bytes(content: object) -> bytes:
     return json_text(content).encode("utf-8", "backslashreplace")
 
 
-def read_records(path: Path) -> Iterator[DetectionRecord]:
+def read_records(path: str | PathLike[str]) -> Iterator[DetectionRecord]:
     """Read the detection records of a JSONL file one by one; records of events are passed over.
 
     A last line without its end is what a killed run leaves: it is skipped with a warning.
@@ -233,8 +234,8 @@ def read_records(path: Path) -> Iterator[DetectionRecord]:
         OSError: the file cannot be read.
         ValueError: another line is not a record of this version.
     """
-    for number, line in whole_lines(path):
-        made = _parsed(line, path, number)
+    for number, line in whole_lines(Path(path)):
+        made = _parsed(line, Path(path), number)
         if made["schema"] == SCHEMA:
             yield made
 

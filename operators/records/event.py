@@ -9,6 +9,7 @@ from __future__ import annotations
 import json
 from collections.abc import Iterator, Sequence
 from math import isfinite
+from os import PathLike
 from pathlib import Path
 from typing import TypedDict, cast
 
@@ -103,7 +104,7 @@ def delivery_id(event: Event) -> str:
     return f"{event.id}:{event.type}:{event.after.seq}"
 
 
-def read_events(path: Path) -> Iterator[EventRecord]:
+def read_events(path: str | PathLike[str]) -> Iterator[EventRecord]:
     """Read the event records of a JSONL file one by one; records of detections are passed over.
 
     A last line without its end is what a killed run leaves: it is skipped with a warning.
@@ -112,7 +113,7 @@ def read_events(path: Path) -> Iterator[EventRecord]:
         OSError: the file cannot be read.
         ValueError: a line is no record.
     """
-    for number, line in whole_lines(path):
+    for number, line in whole_lines(Path(path)):
         try:
             content = json.loads(line)
         except ValueError as error:

@@ -21,10 +21,10 @@ from groundstream.operators.sinks.jsonl import JsonlSink
 from groundstream.operators.sinks.open import Sink, SinkWorker, file_of, open_sink, writes_file
 from groundstream.operators.sinks.resume import (
     NOTHING,
-    Kept,
+    ExistingOutput,
     Resume,
-    kept_in,
-    kept_in_video,
+    existing_output,
+    existing_video,
     whole_bytes,
 )
 from groundstream.operators.sinks.video import VideoSink
@@ -150,20 +150,23 @@ def check_outputs(config: OutputConfig, stream_id: str, several: bool, events: b
             raise OutputError(f"{path} exists already; choose another place or add --overwrite")
 
 
-def kept_outputs(config: OutputConfig, stream_id: str, several: bool, resume: Resume) -> dict[str, Kept]:
+def kept_outputs(
+    config: OutputConfig, stream_id: str, several: bool, resume: Resume
+) -> dict[str, ExistingOutput]:
     """Return what the outputs of a stream hold whose process died: `records`, `video`, and sinks by URL.
 
     A server cannot be asked: what may have waited in the queue for it is sent again.
     """
     paths, live = output_paths(config, stream_id, several), resume.live
-    sent = Kept(max(-1, resume.last.seq - SINK_CAPACITY) if resume.last else -1)
+    sent = ExistingOutput(max(-1, resume.last.seq - SINK_CAPACITY) if resume.last else -1)
     kept = {
-        url: kept_in(*_file_of(url, stream_id), live) if writes_file(url) else sent for url in config.sinks
+        url: existing_output(*_file_of(url, stream_id), live) if writes_file(url) else sent
+        for url in config.sinks
     }
     if "records" in paths:
-        kept["records"] = kept_in("jsonl", paths["records"], live)
+        kept["records"] = existing_output("jsonl", paths["records"], live)
     if "video" in paths:
-        kept["video"] = kept_in_video(paths["video"])
+        kept["video"] = existing_video(paths["video"])
     return kept
 
 
@@ -189,7 +192,7 @@ def build_sinks(
     several: bool,
     live: bool,
     on_error: Callable[[str, Exception], None],
-    kept: Mapping[str, Kept] = MappingProxyType({}),
+    kept: Mapping[str, ExistingOutput] = MappingProxyType({}),
     events: bool = False,
     further: Sequence[Sink] = (),
 ) -> list[SinkWorker]:
@@ -201,7 +204,7 @@ def build_sinks(
     Raises:
         OutputError: an output cannot be opened.
     """
-    sinks: list[tuple[Sink, int, Kept]] = []
+    sinks: list[tuple[Sink, int, ExistingOutput]] = []
     paths = output_paths(config, stream_id, several, events)
     if "records" in paths:
         old = kept.get("records", NOTHING)

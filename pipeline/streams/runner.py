@@ -11,7 +11,7 @@ from groundstream.operators.detector.client import DetectorClient
 from groundstream.operators.errors import GroundstreamError
 from groundstream.operators.frames import FrameResult, Position
 from groundstream.operators.sinks.open import Sink, SinkWorker
-from groundstream.operators.sinks.resume import Kept, Resume, first_track, go_on_after
+from groundstream.operators.sinks.resume import ExistingOutput, Resume, first_track, go_on_after
 from groundstream.operators.sources.open import Source, SourceStatus
 from groundstream.operators.video.tap import PacketTap
 from groundstream.pipeline.observe.health import StreamMeter, stream_health
@@ -55,7 +55,7 @@ class StreamRunner:
         self._status: SourceStatus | None = None
         self._meter = StreamMeter()
         self._last: Position | None = None
-        self._kept: dict[str, Kept] = {}
+        self._kept: dict[str, ExistingOutput] = {}
         config = spec.config
         self._tells = config.tells(spec.stream)
         most_bytes = round(config.clips.pre_mb * 2**20)
