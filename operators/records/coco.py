@@ -96,14 +96,11 @@ def from_coco(coco: Mapping[str, Sequence[Row]]) -> dict[tuple[str, int], sv.Det
     rows: dict[int, list[Row]] = {row["id"]: [] for row in coco["images"]}
     for row in coco["annotations"]:
         rows[row["image_id"]].append(row)
-    return {
-        (names[image["video_id"]], _frame_number(image)): _coco_detections(rows[image["id"]], classes)
-        for image in coco["images"]
-    }
-
-
-def _frame_number(image: Row) -> int:
-    return int(image["frame_index"] if "frame_index" in image else image["frame_id"])
+    found = {}
+    for image in coco["images"]:
+        number = int(image["frame_index"] if "frame_index" in image else image["frame_id"])  # TAO, COCO-VID
+        found[names[image["video_id"]], number] = _coco_detections(rows[image["id"]], classes)
+    return found
 
 
 def _coco_image(record: DetectionRecord, name: str, at: Row, size: Row) -> Row:

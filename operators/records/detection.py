@@ -235,9 +235,14 @@ def read_records(path: str | PathLike[str]) -> Iterator[DetectionRecord]:
         ValueError: another line is not a record of this version.
     """
     for number, line in whole_lines(Path(path)):
-        made = _parsed(line, Path(path), number)
-        if made["schema"] == SCHEMA:
-            yield made
+        try:
+            content = json.loads(line)
+        except ValueError as error:
+            raise ValueError(f"{path}, line {number}: expected a record in JSON, but got {error}") from error
+        if not isinstance(content, dict) or content.get("schema") not in (SCHEMA, _EVENT_SCHEMA):
+            raise ValueError(f'{path}, line {number}: expected a record with "schema": "{SCHEMA}"')
+        if content["schema"] == SCHEMA:
+            yield cast("DetectionRecord", content)
 
 
 def whole_lines(path: Path) -> Iterator[tuple[int, bytes]]:
@@ -256,16 +261,6 @@ def whole_lines(path: Path) -> Iterator[tuple[int, bytes]]:
             yield number, line
 
 
-def _parsed(line: bytes, path: Path, number: int) -> DetectionRecord:
-    try:
-        content = json.loads(line)
-    except ValueError as error:
-        raise ValueError(f"{path}, line {number}: expected a record in JSON, but got {error}") from error
-    if not isinstance(content, dict) or content.get("schema") not in (SCHEMA, _EVENT_SCHEMA):
-        raise ValueError(f'{path}, line {number}: expected a record with "schema": "{SCHEMA}"')
-    return cast("DetectionRecord", content)
-
-
 def _scores(values: Any) -> NDArray[np.float64]:
     """Return scores in 0..1 of whatever a model has made; to 4 decimals."""
     finite = np.nan_to_num(np.asarray(values, np.float64), posinf=1.0, neginf=0.0)
@@ -274,6 +269,7 @@ def _scores(values: Any) -> NDArray[np.float64]:
 
 def _ranked(scores: NDArray[np.float64], phrases: Sequence[str]) -> list[list[PhraseScore]]:
     """Return for each row of (N, P) `scores` its best phrases, without those that score nothing."""
+    # Stable: phrases of one score stay in the prompt's order, so that a record is the same on every machine.
     order = np.argsort(-scores, axis=1, kind="stable")[:, :MOST_PHRASES]
     best = np.take_along_axis(scores, order, axis=1)
     return [

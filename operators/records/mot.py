@@ -42,13 +42,13 @@ def from_mot(lines: Iterable[str]) -> dict[int, sv.Detections]:
             expected = "frame,id,left,top,width,height,conf"
             raise ValueError(f"MOT line {number}: expected {expected}, but got {line.strip()!r}") from None
         frames.setdefault(int(frame), []).append([left, top, left + width, top + height, score, track])
-    return {frame: _mot_detections(np.array(rows)) for frame, rows in frames.items()}
-
-
-def _mot_detections(rows: np.ndarray[tuple[int, int], np.dtype[np.float64]]) -> sv.Detections:
-    return sv.Detections(
-        xyxy=rows[:, :4].astype(np.float32),
-        confidence=rows[:, 4].astype(np.float32),
-        class_id=np.zeros(len(rows), int),
-        tracker_id=rows[:, 5].astype(int),
-    )
+    found = {}
+    for frame, listed in frames.items():
+        rows = np.array(listed)  # (N, 6)
+        found[frame] = sv.Detections(
+            xyxy=rows[:, :4].astype(np.float32),
+            confidence=rows[:, 4].astype(np.float32),
+            class_id=np.zeros(len(rows), int),  # a class is a phrase, of which MOT text knows nothing
+            tracker_id=rows[:, 5].astype(int),
+        )
+    return found

@@ -168,7 +168,11 @@ class Delivery:
     def _run(self) -> None:
         place = self._transport.place
         try:
-            while self._has_work():
+            while True:
+                with self._change:
+                    self._change.wait_for(lambda: len(self._spool) or self._stopping)
+                    if self._stopping:
+                        break
                 self._deliver()
         except OutputError as error:
             self.error = error
@@ -177,12 +181,6 @@ class Delivery:
             self.error = OutputError(f"delivering to {place} failed: {type(error).__name__}")
         with self._change:
             self._change.notify_all()
-
-    def _has_work(self) -> bool:
-        """Wait for a message; False when the delivery is to stop."""
-        with self._change:
-            self._change.wait_for(lambda: len(self._spool) or self._stopping)
-            return not self._stopping
 
     def _deliver(self) -> None:
         """Offer the oldest messages once; wait where that failed."""
