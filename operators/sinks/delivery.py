@@ -21,10 +21,9 @@ from groundstream.operators.utils.backoff import Backoff
 from groundstream.operators.utils.bounded import BoundedDict
 
 _log = logging.getLogger(__name__)
-
 _JOIN_S = 12.0  # longer than any one call of a transport
 _FULL = "the spool is full"
-_VERSION = 1
+_VERSION = 1  # of the table
 _TABLE = """
 create table if not exists spool (number integer primary key autoincrement, kind text, id text, body blob)
 """
@@ -189,9 +188,8 @@ class Delivery:
             self._in_flight = {message.id for _, message in offered}
         count, unavailable = 0, None
         try:
-            if offered:
-                count = self._transport.deliver([message for _, message in offered])
-                self._say_back()
+            count = self._transport.deliver([message for _, message in offered])
+            self._say_back()
         except Unavailable as error:
             unavailable = error
         except Refused as refused:
@@ -220,8 +218,8 @@ class Delivery:
     def _rest(self, unavailable: Unavailable) -> None:
         self.reason = str(unavailable)
         if not self._away:
-            place = self._transport.place
-            _log.warning("%s cannot be reached, messages wait until it can: %s", place, self.reason)
+            what = "%s cannot be reached, messages wait until it can: %s"
+            _log.warning(what, self._transport.place, self.reason)
         self._away = True
         wait_s = self._backoff.next_s() if unavailable.wait_s is None else unavailable.wait_s
         with self._change:
@@ -237,7 +235,8 @@ class Delivery:
         self._away = False
 
     def _say_refused(self, message: Message, reason: str) -> None:
-        self._tell_given_up([message])
+        with self._change:
+            self._tell_given_up([message])
         if reason != self._refusal:
             _log.warning("%s refuses messages, which are given up: %s", self._transport.place, reason)
         self._refusal = reason
