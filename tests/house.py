@@ -3,7 +3,7 @@
 The table counts the Python that ships (`models/`, `operators/`, `pipeline/`), and `training/` in a row of its
 own where the tree has it: lines, files in the fullest folder, lines of files and functions (median/95th
 percentile/most), the most arguments of a function, the share of functions that are private and are named at
-one place beside their definition in their file, and the share of comment lines among lines that are not blank.
+one place beside their definition in their file, and the share of comments among lines that are not blank.
 
 `--journeys` runs the shipped clip with `--model fake`, notes in every thread and process which functions are
 entered (not those that an import calls), and lists the files that hold them:
@@ -98,10 +98,10 @@ def journeys(tree: Path) -> dict[str, list[str]]:
 
 
 def trace(folder: str) -> None:
-    """Note what is entered in this process, in every thread; called by the `sitecustomize` of a traced run."""
+    """Note what this process enters, in every thread; called by the `sitecustomize` of a traced run."""
     times: dict[tuple[str, CodeType], int] = {}
     # A function is written down when it is first met, for processes that are ended by a signal.
-    out = Path(folder, f"{os.getpid()}.calls").open("a", encoding="utf-8", buffering=1)
+    out = Path(folder, f"{os.getpid()}.calls").open("a", encoding="utf-8", buffering=1)  # noqa: SIM115
 
     def write(file: str, code: CodeType, count: int) -> None:
         uses = " ".join(sorted({*code.co_names, *code.co_varnames}))
@@ -145,7 +145,7 @@ def _traced(tree: Path, folder: Path, options: Sequence[str]) -> tuple[list[Ente
         "run",
         str(tree / "configs/demo/street.mp4"),
     ]
-    # One picture a batch and a text cache that is empty: what is entered does not hang on the machine's speed.
+    # One picture a batch and a text cache that is empty: what is entered is the same on any machine.
     command += ["-q", "person", "-q", "white van", "--model", "fake", "--executor", "local", "--batch", "1"]
     command += ["--text-cache", str(folder / "text.sqlite"), "--out", str(out), "--quiet", *options]
     subprocess.run(command, check=True, env=environment)
