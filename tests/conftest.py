@@ -1,5 +1,19 @@
 """Small networks are several times faster on one thread than on two that wait for each other."""
 
+from pathlib import Path
+
+import pytest
 import torch
 
 torch.set_num_threads(1)
+
+HERE = Path(__file__).parent
+#: Where tests start whole programs, make whole videos, or train: each of them is `slow`.
+SLOW = {HERE / "operators" / "clips", HERE / "pipeline" / "runs", HERE / "training"}
+
+
+@pytest.hookimpl(tryfirst=True)  # before `-m` chooses
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    for item in items:
+        if SLOW & {*item.path.parents}:
+            item.add_marker("slow")

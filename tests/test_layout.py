@@ -1,6 +1,7 @@
 import ast
 import subprocess
 import sys
+from functools import cache
 from graphlib import CycleError, TopologicalSorter
 from pathlib import Path
 
@@ -41,6 +42,7 @@ def dotted(path: Path) -> str:
     return ".".join(parts if parts[0] == "training" else ("groundstream", *parts))
 
 
+@cache
 def imports(path: Path) -> set[str]:
     """What a file imports anywhere, for type checking too; `from a import b` is `a.b` here."""
     found = set[str]()
