@@ -11,7 +11,13 @@ ROOT = Path(__file__).parent.parent
 #: The rooms (folders, and files beside them) of each package, lowest first: a room may import those of lower
 #: lines and of packages further up, never a room of its own line. A new room is given its place here.
 ORDER = {
-    "models": ("types errors", "common", "base", "glip hf nano temporal text fake", "registry"),
+    "models": (
+        "types errors",
+        "common",
+        "base",
+        "glip hf nano temporal text fake",
+        "adaptation registry",
+    ),
     "operators": (
         "urls errors frames",
         "utils events video tracking",
@@ -19,7 +25,17 @@ ORDER = {
         "sinks clips",
         "recording",
     ),
-    "pipeline": ("config", "observe", "detectors", "streams", "executors", "pipeline", "commands api", "cli"),
+    "pipeline": (
+        "config",
+        "observe",
+        "detectors",
+        "streams",
+        "executors",
+        "pipeline",
+        "evaluation",
+        "commands api",
+        "cli",
+    ),
 }
 PACKAGES = tuple(ORDER)
 ONLY_PIPELINE = {"ray", "pydantic", "typer"}
