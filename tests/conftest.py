@@ -11,9 +11,13 @@ HERE = Path(__file__).parent
 #: Where tests start whole programs, make whole videos, or train: each of them is `slow`.
 SLOW = {HERE / "operators" / "clips", HERE / "pipeline" / "runs", HERE / "training"}
 
+SLOW_TIMEOUT_S = 600  # on a busy machine a cluster's start alone may take a minute
+
 
 @pytest.hookimpl(tryfirst=True)  # before `-m` chooses
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     for item in items:
         if SLOW & {*item.path.parents}:
             item.add_marker("slow")
+        if item.get_closest_marker("slow") and not item.get_closest_marker("timeout"):
+            item.add_marker(pytest.mark.timeout(SLOW_TIMEOUT_S))

@@ -150,10 +150,10 @@ def _traced(tree: Path, folder: Path, options: Sequence[str]) -> tuple[list[Ente
     command += ["--text-cache", str(folder / "text.sqlite"), "--out", str(out), "--quiet", *options]
     subprocess.run(command, check=True, env=environment)
     frames = len((out / "detections.jsonl").read_text(encoding="utf-8").splitlines())
-    return _read(tree.resolve(), calls), frames
+    return read_calls(tree.resolve(), calls), frames
 
 
-def _read(tree: Path, folder: Path) -> list[Entered]:
+def read_calls(tree: Path, folder: Path) -> list[Entered]:
     """Return what was entered, with the sum of each function's calls over all processes."""
     times, uses = Counter[tuple[str, str]](), dict[tuple[str, str], str]()
     for path in folder.iterdir():
