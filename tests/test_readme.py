@@ -75,3 +75,19 @@ def test_modules_that_a_page_names_exist(path: Path) -> None:
 def is_module(parts: list[str]) -> bool:
     place = ROOT.joinpath(*parts)
     return place.with_suffix(".py").exists() or (place / "__init__.py").exists()
+
+
+@pytest.mark.parametrize("path", PAGES, ids=lambda p: p.name)
+def test_names_that_a_page_places_are_there(path: Path) -> None:
+    """`Name.method` in `operators/some/file.py`: both are defined in that file."""
+    text, gone = path.read_text(encoding="utf-8"), []
+    for name, file in re.findall(
+        rf"`([A-Za-z_][\w.]*)`[^`\n]{{0,40}}\bin\s`((?:{FOLDERS})/[\w/]+\.py)`", text
+    ):
+        code = (ROOT / file).read_text(encoding="utf-8") if (ROOT / file).exists() else ""
+        parts = name.split(".")
+        if not all(
+            re.search(rf"^\s*(?:class|def) {part}\b|^{part}\b.*=", code, re.MULTILINE) for part in parts
+        ):
+            gone.append(f"{name} in {file}")
+    assert not gone, f"{path.name} names what is not there: {gone}"
