@@ -1,11 +1,11 @@
-"""Small networks are several times faster on one thread than on two that wait for each other."""
+"""For every test: one thread for torch, which tests are slow, and how long a slow one may take."""
 
 from pathlib import Path
 
 import pytest
 import torch
 
-torch.set_num_threads(1)
+torch.set_num_threads(1)  # small networks are several times faster so than on two that wait for each other
 
 HERE = Path(__file__).parent
 #: Where tests start whole programs, make whole videos, or train: each of them is `slow`.
