@@ -19,8 +19,10 @@ ORDER = {
         "adaptation registry",
     ),
     "operators": (
-        "urls errors frames",
-        "utils events video tracking",
+        "urls errors",
+        "utils",
+        "frames",
+        "events video tracking",
         "records sources text detector",
         "sinks clips",
         "recording",
