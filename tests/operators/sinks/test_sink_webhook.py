@@ -21,7 +21,8 @@ from typing import Any
 
 import pytest
 from event_factory import count_event, event
-from redis_server import free_port, self_signed
+from ports import free_port
+from redis_server import self_signed
 from result_factory import result
 
 from groundstream.operators.errors import ConfigError

@@ -215,6 +215,7 @@ def test_a_sink_that_fails_while_it_is_finished_is_reported() -> None:
     assert (errors, worker.counters.written) == (["no room for the end"], 1)
 
 
+@pytest.mark.alone
 def test_a_sink_that_hangs_is_left_after_the_time_that_was_given() -> None:
     sink, errors = Memory(), list[str]()
     sink.gate.clear()

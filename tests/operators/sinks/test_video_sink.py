@@ -107,6 +107,7 @@ for seq in range(10_000):
 """
 
 
+@pytest.mark.slow
 def test_a_killed_run_leaves_a_video_that_plays(tmp_path: Path) -> None:
     path = tmp_path / "a.mp4"
     code = _CHILD.format(here=str(Path(__file__).parent), path=str(path))
