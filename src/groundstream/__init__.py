@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from groundstream.models.types import Prompt
     from groundstream.operators.errors import GroundstreamError
-    from groundstream.operators.frames import Frame, FrameResult
+    from groundstream.operators.frames import Frame, FrameResult, SeenObject
     from groundstream.operators.records.detection import record
     from groundstream.pipeline.api import open_pipeline, run
     from groundstream.pipeline.pipeline import Pipeline
@@ -24,6 +24,7 @@ __all__ = [
     "GroundstreamError",
     "Pipeline",
     "Prompt",
+    "SeenObject",
     "open_pipeline",
     "record",
     "run",
@@ -36,6 +37,7 @@ _HOMES = {
     "GroundstreamError": "groundstream.operators.errors",
     "Pipeline": "groundstream.pipeline.pipeline",
     "Prompt": "groundstream.models.types",
+    "SeenObject": "groundstream.operators.frames",
     "open_pipeline": "groundstream.pipeline.api",
     "record": "groundstream.operators.records.detection",
     "run": "groundstream.pipeline.api",
