@@ -18,8 +18,7 @@ from pathlib import Path
 
 import psutil
 
-from groundstream.operators.recording.recording import Recording
-from groundstream.operators.segment_reader import segments_of
+from groundstream.operators.recording.writer import RecordingWriter
 from groundstream.operators.sources.open import SourceOptions, open_source
 from groundstream.operators.video.ring import Ring
 from groundstream.operators.video.segment import Segment
@@ -48,9 +47,13 @@ def recording(video: Path) -> int:
     """Decode with a ring and a recording in files of 30 s."""
     kept = Ring(SECONDS, MOST_BYTES)
     with tempfile.TemporaryDirectory() as folder:
-        record = Recording(Path(folder), 30.0, on_file=lambda file: None, on_change=lambda change: None)
-        kept.subscribe(record.add)
-        frames = decode(video, PacketTap(kept.add))
+        record = RecordingWriter(Path(folder), 30.0, on_file=lambda file: None, on_change=lambda change: None)
+
+        def keep(segment: Segment) -> None:
+            kept.add(segment)
+            record.add(segment)
+
+        frames = decode(video, PacketTap(keep))
         record.close()
     return frames
 
@@ -64,7 +67,8 @@ def cpu_s(side: Callable[[Path], int], video: Path) -> tuple[float, int]:
 
 def memory(video: Path) -> str:
     """Fill a ring per stream; return what they say that they hold, and what the process has grown by."""
-    segments = segments_of(video)
+    segments: list[Segment] = []
+    decode(video, PacketTap(segments.append))
     before = psutil.Process().memory_info().rss
     rings = [Ring(SECONDS, MOST_BYTES) for _ in range(STREAMS)]
     for each in rings:

@@ -21,8 +21,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 import groundstream as gs
-from groundstream.models.training.temporal_clips import cut
-from groundstream.models.training.temporal_spoil import spoil
+from groundstream.models.adaptation.clips import cut
+from groundstream.models.adaptation.spoil import spoil
 
 KINDS = ("motion_blur", "flicker", "defocus", "noise")
 PHRASES = ["person", "white van"]

@@ -26,7 +26,7 @@ from groundstream.models.temporal.baselines import FeatureEMA
 from groundstream.models.temporal.cta import CTA, CTAConfig
 from groundstream.models.temporal.memory import MemoryPool
 from groundstream.models.types import Prompt
-from groundstream.operators.detector.client import Moment
+from groundstream.operators.detector.client import FrameTime
 from groundstream.operators.detector.temporal import TemporalDetector
 
 SIZES = {"glip-nano": ((256, 416), (416, 416)), "glip-t": ((480, 640),)}
@@ -64,7 +64,7 @@ def detector(
 
     def step() -> object:
         time_s = next(number) / 25
-        return whole.detect(pixels, content, text, [Moment(name, 1, time_s) for name in names])
+        return whole.detect(pixels, content, text, [FrameTime(name, 1, time_s) for name in names])
 
     return step
 

@@ -1,1 +1,1 @@
-"""What computes: grounders, the temporal adapter, training. Torch only; no streams, no files of users."""
+"""What computes: grounders and the temporal adapter. Torch only; no streams, no files of users."""

@@ -19,7 +19,10 @@ def corners(boxes: Tensor) -> Tensor:
 
 
 def iou_matrix(first: Tensor, second: Tensor) -> Tensor:
-    """Return (N, M) intersection over union of (N, 4) and (M, 4) xyxy boxes; 0 where both are empty."""
+    """Return (N, M) intersection over union of (N, 4) and (M, 4) xyxy boxes; 0 where both are empty.
+
+    For tensors; arrays have `supervision.box_iou_batch`.
+    """
     # Planes of one coordinate each: two or four numbers in a row are too few for a processor's vectors.
     x0, y0, x1, y1 = first.T.contiguous()[:, :, None]  # (N, 1) each
     u0, v0, u1, v1 = second.T.contiguous()[:, None]  # (1, M) each

@@ -1,4 +1,4 @@
-"""The weight file of glip-nano: safetensors that carry a checksum of their own numbers."""
+"""Weight files that carry a checksum of their own numbers: safetensors, written and read strictly."""
 
 from __future__ import annotations
 
@@ -11,9 +11,6 @@ from safetensors.torch import save
 from torch import Tensor
 
 from groundstream.models.errors import ModelError
-
-#: The weights that ship with the package.
-SHIPPED = Path(__file__).parent.parent / "weights" / "glip-nano.safetensors"
 
 
 def checksum(tensors: Mapping[str, Tensor]) -> str:

@@ -14,8 +14,8 @@ import torch
 from torch import Tensor
 
 from groundstream.models.errors import ModelError
-from groundstream.models.glip import hub
 from groundstream.models.glip.config import PUBLISHED, GlipConfig
+from groundstream.models.glip.files import BERT, fetch
 from groundstream.models.glip.modelfile import ModelFile, read_vocabulary
 from groundstream.models.glip.names import dropped_names, to_ours, without_prefix
 from groundstream.models.glip.network import GlipNetwork
@@ -132,7 +132,7 @@ def find_vocabulary(src: Path) -> Path:
         ModelError: there is none.
     """
     beside = src.with_name("vocab.txt")
-    return beside if beside.is_file() else hub.fetch(hub.BERT, "vocab.txt")
+    return beside if beside.is_file() else fetch(BERT, "vocab.txt")
 
 
 def _check(weights: Mapping[str, Tensor], config: GlipConfig, src: Path) -> None:

@@ -1,4 +1,4 @@
-"""Where GLIP's files come from: the cache, the hub, or what the user gives."""
+"""Where a GLIP model file comes from: the cache, the hub, or what the user gives; converted once."""
 
 from __future__ import annotations
 
@@ -7,12 +7,11 @@ import logging
 import os
 from pathlib import Path
 
-from groundstream.models.common.quiet import quiet
 from groundstream.models.errors import ModelError
 from groundstream.models.glip.config import HUB_REPOSITORY, PUBLISHED
+from groundstream.models.glip.files import fetch
 
 _log = logging.getLogger(__name__)
-BERT = "google-bert/bert-base-uncased"
 
 
 def cache_folder() -> Path:
@@ -44,25 +43,6 @@ def find_model(name: str) -> Path:
     return _converted(path, cache_folder() / f"{path.stem}-{key}")
 
 
-def fetch(repository: str, file_name: str) -> Path:
-    """Return a file of a hub repository, from the hub's cache or downloaded.
-
-    Raises:
-        ModelError: it cannot be had.
-    """
-    from huggingface_hub import constants, snapshot_download
-
-    try:
-        with quiet():  # not hf_hub_download: without a network it tries for half a minute
-            return Path(snapshot_download(repository, allow_patterns=[file_name])) / file_name
-    except Exception as error:  # the hub's client raises its own, the transport's and the disk's errors
-        raise ModelError(
-            f"{file_name} of '{repository}' cannot be had ({type(error).__name__}): it is not in "
-            f"{constants.HF_HUB_CACHE} and was not downloaded; on a machine with network run "
-            f"`hf download {repository} {file_name}`"
-        ) from error
-
-
 def cached_model(name: str) -> Path | None:
     """Return the model file of the published model `name` when it was converted before, else None."""
     path = cache_folder() / name / "model.safetensors"
@@ -83,7 +63,7 @@ def _published(name: str) -> Path:
 def _converted(checkpoint: Path, folder: Path) -> Path:
     target = folder / "model.safetensors"
     if not target.is_file():
-        from groundstream.models.glip.convert import convert_checkpoint
+        from groundstream.models.glip.convert import convert_checkpoint  # torch, which listing models spares
 
         _log.info("converting %s once, into %s", checkpoint.name, folder)
         convert_checkpoint(checkpoint, folder)

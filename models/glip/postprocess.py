@@ -169,7 +169,11 @@ def not_suppressed(strongest: Found) -> Tensor:
 
 
 def pixel_iou(first: Tensor, second: Tensor) -> Tensor:
-    """Return (N, M) intersection over union of (N, 4) and (M, 4) xyxy boxes, last pixels included."""
+    """Return (N, M) intersection over union of (N, 4) and (M, 4) xyxy boxes, last pixels included.
+
+    Not `iou_matrix`: GLIP was trained with boxes that end on their last pixel, one wider and higher than
+    their corners say, and its suppression has to count as its training did.
+    """
     low = torch.maximum(first[:, None, :2], second[None, :, :2])
     high = torch.minimum(first[:, None, 2:], second[None, :, 2:])
     overlap = (high - low + 1).clamp_(min=0).prod(2)

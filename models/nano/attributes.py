@@ -2,7 +2,7 @@
 
 Colour is read from the pixels in the middle of a box, not from the network's features: those were trained to
 ignore it. A pixel's colour name comes from a tiny classifier over CIELAB that was fitted to the colour names
-that people gave (the XKCD survey, CC0), see `models/training/train_colours.py`.
+that people gave (the XKCD survey, CC0), see `training/nano/train_colours.py`.
 """
 
 from __future__ import annotations

@@ -1,8 +1,12 @@
-"""The numbers of glip-nano, all in one place."""
+"""The numbers of glip-nano, all in one place, and where its weights are."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
+from pathlib import Path
+
+#: the weights that ship with the package.
+SHIPPED = Path(__file__).parent.parent / "weights" / "glip-nano.safetensors"
 
 
 @dataclass(frozen=True)

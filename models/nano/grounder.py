@@ -12,10 +12,10 @@ from groundstream.models.base import Grounder
 from groundstream.models.common.device import choose_device, choose_dtype
 from groundstream.models.common.postprocess import best_rows, to_raw
 from groundstream.models.common.preprocess import PixelRule, normalize
-from groundstream.models.common.tensor_file import SHIPPED, checksum, read_tensors
+from groundstream.models.common.tensor_file import checksum, read_tensors
 from groundstream.models.errors import ModelError
 from groundstream.models.nano.attributes import ColourNamer, attribute_factors, shrink_picture
-from groundstream.models.nano.config import NanoConfig
+from groundstream.models.nano.config import SHIPPED, NanoConfig
 from groundstream.models.nano.network import NanoNetwork, join_levels, split_levels
 from groundstream.models.nano.open_branch import OpenBranch
 from groundstream.models.nano.open_candidates import Scene, join_candidates, look_again

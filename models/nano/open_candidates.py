@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 from groundstream.models.common.postprocess import iou_matrix, suppress_per_phrase
-from groundstream.models.nano.head import NanoHead
+from groundstream.models.nano.network import NanoHead
 from groundstream.models.nano.open_branch import OpenBranch
 from groundstream.models.nano.open_head import Named, Proposals
 from groundstream.models.nano.postprocess import Candidates

@@ -105,25 +105,6 @@ class OpenHead(nn.Module):
         """Map frozen (B, depth, H, W) maps to (B, reduced, H, W) ones, which boxes are described with."""
         return [reduce(stage) for reduce, stage in zip(self.reduce, stages, strict=True)]
 
-    def reductions(self) -> list[tuple[Tensor, Tensor]]:
-        """Return each map's (reduced, depth, 1, 1) weights and (reduced,) biases."""
-        return [(reduce.get_parameter("weight"), reduce.get_parameter("bias")) for reduce in self.reduce]
-
-    def objects_at(self, level: int, regions: Tensor, cells: Tensor, width: int) -> tuple[Tensor, Tensor]:
-        """Return (K,) logits that a cell is a thing's, and (K, 4) xyxy boxes in canvas pixels.
-
-        Args:
-            level: which level the cells belong to.
-            regions: (K, 128) float32 frozen region features of the cells.
-            cells: (K,) int64 numbers of the cells, row by row.
-            width: cells per row of that level.
-        """
-        centres = torch.stack((cells % width, cells // width), 1) + 0.5  # in strides
-        stride = centres.new_tensor([[self.strides_px[level]]])
-        here = Cells(cells, torch.full_like(cells, level), centres * stride, stride, regions)
-        answer = self.objects[level](regions)
-        return answer[:, 0], object_boxes(here, answer)
-
     def objectness(self, regions: Sequence[Tensor]) -> Tensor:
         """Return (N,) logits that a cell is a thing's, through all levels; `regions` as for `propose`."""
         logits = []

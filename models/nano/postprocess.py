@@ -10,7 +10,7 @@ from torch import Tensor
 
 from groundstream.models.common.postprocess import suppress_per_phrase
 from groundstream.models.nano.cells import pick_cells
-from groundstream.models.nano.head import NanoHead
+from groundstream.models.nano.network import NanoHead
 
 #: most cells that enter suppression; a crowded street has a few hundred above the floor.
 MOST_CELLS = 600

@@ -33,8 +33,6 @@ from torch.nn import functional as F
 
 from groundstream.models.temporal.base import Memory, TemporalAdapter, as_level, as_rows, hold, usable
 
-__all__ = ["CTA", "CTAConfig", "Memory", "TemporalAdapter"]
-
 #: half-lives stay below this, so that evidence is exactly 0 in float32 after 10,000 s.
 LONGEST_S = 60.0
 #: bounds of the logarithm of a write weight: a frame always writes a little, so no sum of evidence is 0, and
@@ -252,7 +250,11 @@ def _random(enter: int, leave: int) -> nn.Parameter:
 
 
 def _product(rows: Tensor, weight: Tensor) -> Tensor:
-    """Return (B, N, C) @ (C, D), each sample's sums in an order that does not depend on the batch."""
+    """Return (B, N, C) @ (C, D), each sample multiplied by itself.
+
+    One product of B * N rows would let BLAS cut them into blocks across samples; this way a sample's sums do
+    not depend on the others. Their order may still depend on how the sample lies in memory (rounding only).
+    """
     return _twice(rows).bmm(weight.expand(len(rows), -1, -1))[:, : rows.shape[1]]
 
 

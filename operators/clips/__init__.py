@@ -1,1 +1,54 @@
-"""Room."""
+"""Clips of events: decided while they happen, gathered on disk, rendered by another process.
+
+An event goes from `manager` (which clips) by `open_clip` (one clip as it grows) and `writer` (a thread for
+the disk) into a `job` folder, whose path the `renderer` hands to its child, `renderer_main`; there `render`
+makes of `pieces` and `timeline` the four files of a clip: annotated, `raw`, thumbnail, `facts`. `spec` says
+what a clip is to be, and how it is called.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from groundstream.operators.clips.job import left_behind
+    from groundstream.operators.clips.manager import ClipManager, ClipSettings
+    from groundstream.operators.clips.render import render_span
+    from groundstream.operators.clips.renderer import Renderer
+    from groundstream.operators.clips.spec import ClipFiles, ClipSpec, Span, clip_name
+    from groundstream.operators.clips.writer import ClipWriter
+
+__all__ = [
+    "ClipFiles",
+    "ClipManager",
+    "ClipSettings",
+    "ClipSpec",
+    "ClipWriter",
+    "Renderer",
+    "Span",
+    "clip_name",
+    "left_behind",
+    "render_span",
+]
+
+_HOMES = {
+    "ClipFiles": "spec",
+    "ClipManager": "manager",
+    "ClipSettings": "manager",
+    "ClipSpec": "spec",
+    "ClipWriter": "writer",
+    "Renderer": "renderer",
+    "Span": "spec",
+    "clip_name": "spec",
+    "left_behind": "job",
+    "render_span": "render",
+}
+
+
+def __getattr__(name: str) -> Any:
+    """Import a name when it is first used: only rendering needs OpenCV, only the manager the records."""
+    if name not in _HOMES:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    from importlib import import_module
+
+    return getattr(import_module(f"{__name__}.{_HOMES[name]}"), name)

@@ -4,15 +4,15 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
-from datetime import UTC, datetime
 from itertools import pairwise
 from typing import Any
 
-from groundstream.operators.clips.order import ClipOrder
 from groundstream.operators.clips.pieces import Piece
 from groundstream.operators.clips.raw import RawVideo
+from groundstream.operators.clips.spec import ClipSpec
 from groundstream.operators.clips.timeline import SAME_S, SeenObject
-from groundstream.operators.video.writer import CLOCK
+from groundstream.operators.utils.times import rfc3339
+from groundstream.operators.video.containers import CLOCK
 
 SCHEMA = "groundstream.clip/1"
 
@@ -54,13 +54,13 @@ class DrawnFrames:
         )
 
 
-def facts_of(
-    order: ClipOrder, pieces: Sequence[Piece], drawn: DrawnFrames, raw: RawVideo, names: Mapping[str, str]
+def clip_facts(
+    spec: ClipSpec, pieces: Sequence[Piece], drawn: DrawnFrames, raw: RawVideo, names: Mapping[str, str]
 ) -> dict[str, Any]:
     """Return the facts of a clip, ready for JSON.
 
     Args:
-        order: what was asked.
+        spec: what was asked.
         pieces: what it was made of.
         drawn: what became of it; at least one frame.
         raw: its raw twin.
@@ -70,16 +70,16 @@ def facts_of(
     height, width = drawn.size
     return {
         "schema": SCHEMA,
-        "name": order.name,
-        "part": order.part,
-        "stream_id": order.stream_id,
+        "name": spec.name,
+        "part": spec.part,
+        "stream_id": spec.stream_id,
         "epoch": pieces[0].epoch,
-        "events": [dict(event) for event in order.events],
-        "asked": asdict(order.span),
+        "events": [dict(event) for event in spec.events],
+        "asked": asdict(spec.span),
         "got": {"start_s": start_s, "end_s": end_s, "frames": len(drawn.frames), "gaps": gaps(pieces)},
-        "start_wall": _utc(start_wall),
-        "end_wall": _utc(end_wall),
-        "truncated": order.truncated,
+        "start_wall": rfc3339(start_wall),
+        "end_wall": rfc3339(end_wall),
+        "truncated": spec.truncated,
         "width": width,
         "height": height,
         "files": dict(names),
@@ -88,7 +88,7 @@ def facts_of(
             "end_s": round(raw.end_s, 6),
             "note": "starts at the key frame at or before the clip's start",
         },
-        "shapes": [asdict(shape) for shape in order.shapes],
+        "shapes": [asdict(shape) for shape in spec.shapes],
         "phrases": sorted({track["phrase"] for track in drawn.tracks.values()}),
         "tracks": list(drawn.tracks.values()),
         "time_base": str(CLOCK),
@@ -99,7 +99,3 @@ def facts_of(
 def gaps(pieces: Sequence[Piece]) -> list[tuple[float, float]]:
     """Return the ranges of media time between pieces for which there is no video."""
     return [(a.end_s, b.start_s) for a, b in pairwise(pieces) if b.start_s > a.end_s + 10 * SAME_S]
-
-
-def _utc(wall: float) -> str:
-    return datetime.fromtimestamp(wall, UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z")

@@ -9,15 +9,15 @@ from math import inf
 from pathlib import Path
 from typing import Literal
 
-from groundstream.operators.clips.desk import ClipDesk
-from groundstream.operators.clips.names import clip_name
+from groundstream.operators.clips.job import PENDING
 from groundstream.operators.clips.open_clip import OpenClip
-from groundstream.operators.clips.place import PENDING
-from groundstream.operators.clips.timeline import LONGEST_GAP_S, SAME_S, Timeline, look_of
+from groundstream.operators.clips.spec import clip_name
+from groundstream.operators.clips.timeline import LONGEST_GAP_S, SAME_S, Timeline, observation_of
+from groundstream.operators.clips.writer import ClipWriter
 from groundstream.operators.events.event import Event
 from groundstream.operators.frames import FrameResult
-from groundstream.operators.video.annotate import Shape
 from groundstream.operators.video.segment import Segment
+from groundstream.operators.video.shape import Shape
 
 #: An event may be told so many seconds after it began: it must last a while to be no flicker, and a track is
 #: only gone when it has not been seen for a while.
@@ -63,7 +63,7 @@ class ClipSettings:
 class ClipManager:
     """Decides the clips of one stream and has them gathered, while they happen, in folders on disk.
 
-    It keeps no video: each segment goes to the desk, which writes it beside the jobs that need it. Safe from
+    It keeps no video: each segment goes to the writer, which puts it beside the jobs that need it. Safe from
     several threads; no call waits for a disk.
     """
 
@@ -72,7 +72,7 @@ class ClipManager:
         stream_id: str,
         settings: ClipSettings,
         folder: Path,
-        desk: ClipDesk,
+        writer: ClipWriter,
         recent: Callable[[float, float, int], Sequence[Segment]],
         shapes: Sequence[Shape] = (),
     ) -> None:
@@ -82,20 +82,20 @@ class ClipManager:
             stream_id: the stream.
             settings: which clips.
             folder: where finished clips go.
-            desk: writes jobs and hands them on.
+            writer: writes jobs and hands them on.
             recent: `Ring.cut`: the segments of `[start_s, end_s)` of an epoch that are still there; it must
                 reach back `settings.reach_s` seconds.
             shapes: zones and lines to draw.
         """
         self._stream_id, self._settings, self._folder = stream_id, settings, folder
-        self._desk, self._recent, self._shapes = desk, recent, tuple(shapes)
+        self._writer, self._recent, self._shapes = writer, recent, tuple(shapes)
         self._timeline = Timeline(settings.reach_s + 2 * LONGEST_GAP_S)
         self._clips: list[OpenClip] = []
         self._now: tuple[int, float] = (0, -inf)
         self._lock = threading.Lock()
 
     def add_segment(self, segment: Segment) -> None:
-        """Take a segment as it is completed (`Ring.subscribe`); one that cannot begin a file is left out."""
+        """Take a segment that the ring has got; one that cannot begin a file is left out."""
         if not segment.keyed:
             return
         with self._lock:
@@ -111,15 +111,15 @@ class ClipManager:
         Returns:
             For the id of each of `events` that has a clip the file name of that clip, as it will be.
         """
-        frame, look = result.frame, look_of(result)
+        frame, observation = result.frame, observation_of(result)
         with self._lock:
-            if look is not None:
-                self._timeline.add(look)
+            if observation is not None:
+                self._timeline.add(observation)
             names = self._note(events)
             self._now = (frame.epoch, frame.time_s)
             for clip in self._clips:
-                if look is not None:
-                    clip.add_look(look)
+                if observation is not None:
+                    clip.add_observation(observation)
             self._advance()
         return names
 
@@ -183,8 +183,10 @@ class ClipManager:
 
     def _open(self, epoch: int, start_s: float, wall: float, kind: str, phrase: str) -> OpenClip:
         name = clip_name(wall, kind, phrase)
-        job = self._desk.begin(self._folder / PENDING / name)
-        clip = OpenClip(name, self._stream_id, epoch, start_s, self._settings.post_s, job, self._shapes)
+        job = self._writer.begin(self._folder / PENDING / name)
+        clip = OpenClip(
+            name, self._stream_id, epoch, start_s, self._settings.post_s, self._writer, job, self._shapes
+        )
         clip.endless = self._settings.mode == "always"
         self._clips.append(clip)
         self._fill(clip)
@@ -194,8 +196,8 @@ class ClipManager:
         """Give a clip what there was before it began."""
         for segment in self._recent(clip.start_s, inf, clip.epoch):
             clip.add_segment(segment)
-        for look in self._timeline.slice(clip.start_s - LONGEST_GAP_S, inf):
-            clip.add_look(look)
+        for observation in self._timeline.slice(clip.start_s - LONGEST_GAP_S, inf):
+            clip.add_observation(observation)
 
     def _advance(self) -> None:
         """Go on in another part where a clip has become too long, and close what is complete."""
@@ -225,8 +227,8 @@ class ClipManager:
     def _continue(self, clip: OpenClip, seam_s: float) -> OpenClip:
         """Seal `clip` at `seam_s` and return the part that goes on from there."""
         folder = self._folder / PENDING / clip.next_name
-        following = clip.seal(seam_s, self._desk.begin(folder, adopt=clip.job, from_s=seam_s))
+        following = clip.seal(seam_s, self._writer.begin(folder, adopt=clip.job, from_s=seam_s))
         self._clips.append(following)
-        for look in self._timeline.slice(seam_s - LONGEST_GAP_S, inf):
-            following.add_look(look)
+        for observation in self._timeline.slice(seam_s - LONGEST_GAP_S, inf):
+            following.add_observation(observation)
         return following

@@ -4,20 +4,24 @@ from __future__ import annotations
 
 from dataclasses import replace
 from math import inf
+from pathlib import Path
 
-from groundstream.operators.clips.desk import DeskJob
-from groundstream.operators.clips.order import ClipOrder, Span
-from groundstream.operators.clips.timeline import LONGEST_GAP_S, SAME_S, Look
+from groundstream.operators.clips.spec import ClipSpec, Span
+from groundstream.operators.clips.timeline import LONGEST_GAP_S, SAME_S, Observation
+from groundstream.operators.clips.writer import ClipWriter
 from groundstream.operators.events.event import Event
 from groundstream.operators.records.event import event_record
-from groundstream.operators.video.annotate import Shape
 from groundstream.operators.video.segment import Segment
+from groundstream.operators.video.shape import Shape
+
+_OBSERVATION_BYTES, _OBJECT_BYTES = 200, 200  # what an observation and an object of it take in memory, about
 
 
 class OpenClip:
-    """One clip, or one part of a long one, as it grows; knows what it needs and passes it to its job.
+    """One clip, or one part of a long one, as it grows; knows what it needs and has it written to its job.
 
     Attributes:
+        job: folder of its job; it has the name of this part of the clip.
         epoch: of the stream.
         start_s: media time at which it is to start.
         covered_s: media time up to which there is video.
@@ -32,12 +36,15 @@ class OpenClip:
         epoch: int,
         start_s: float,
         post_s: float,
-        job: DeskJob,
+        writer: ClipWriter,
+        job: Path,
         shapes: tuple[Shape, ...],
         part: int = 1,
     ) -> None:
+        """Take the job that `writer` has begun in the folder `job`; the rest is what a `ClipSpec` has."""
         self._name, self._stream_id, self.epoch = name, stream_id, epoch
-        self.start_s, self._post_s, self.job, self._shapes, self._part = start_s, post_s, job, shapes, part
+        self.start_s, self._post_s, self._shapes, self._part = start_s, post_s, shapes, part
+        self._writer, self.job = writer, job
         self.covered_s = -inf
         self.endless = self.sealed = False
         self._known_end_s = start_s
@@ -48,7 +55,7 @@ class OpenClip:
     @property
     def file_name(self) -> str:
         """Name of the annotated video."""
-        return f"{self._part_name}.mp4"
+        return f"{self.job.name}.mp4"
 
     @property
     def next_name(self) -> str:
@@ -60,10 +67,6 @@ class OpenClip:
         """Media time at which it is to end; infinite while that is not known."""
         open_ended = not self.sealed and (self.endless or self._running)
         return inf if open_ended else self._known_end_s
-
-    @property
-    def _part_name(self) -> str:
-        return self._name if self._part == 1 else f"{self._name}.{self._part}"
 
     def has(self, event_id: str) -> bool:
         """Tell whether this event belongs to it."""
@@ -99,18 +102,27 @@ class OpenClip:
             return
         self._ends[key] = segment.end_s
         self.covered_s = max(self.covered_s, segment.end_s)
-        self.job.add_piece(segment)
+        self._writer.put(self.job, lambda job: job.add_piece(segment), segment.size_bytes)
         self._save()
 
-    def add_look(self, look: Look) -> None:
+    def add_observation(self, observation: Observation) -> None:
         """Take what was seen if it tells something of the clip."""
-        if look.epoch == self.epoch and look.time_s >= self.start_s - LONGEST_GAP_S:
-            self.job.add_look(look)
+        if observation.epoch == self.epoch and observation.time_s >= self.start_s - LONGEST_GAP_S:
+            size_bytes = _OBSERVATION_BYTES + _OBJECT_BYTES * len(observation.objects)
+            self._writer.put(self.job, lambda job: job.add_observation(observation), size_bytes)
 
-    def seal(self, seam_s: float, job: DeskJob) -> OpenClip:
+    def seal(self, seam_s: float, job: Path) -> OpenClip:
         """End at `seam_s`, and return the part that goes on from there with what has not ended."""
         following = OpenClip(
-            self._name, self._stream_id, self.epoch, seam_s, self._post_s, job, self._shapes, self._part + 1
+            self._name,
+            self._stream_id,
+            self.epoch,
+            seam_s,
+            self._post_s,
+            self._writer,
+            job,
+            self._shapes,
+            self._part + 1,
         )
         following.covered_s, following.endless = self.covered_s, self.endless
         following._ends = {start: end_s for start, end_s in self._ends.items() if end_s > seam_s}
@@ -127,16 +139,18 @@ class OpenClip:
     def close(self, reason: str | None) -> None:
         """Hand the clip on to be made; `reason` says why nothing more comes (None: the stream has ended)."""
         regular = self.endless and not self._running and reason is None
-        self.job.end(self._order(None if regular else reason or "the stream ended"))
+        self._writer.end(self.job, self._spec(None if regular else reason or "the stream ended"))
 
     def _save(self) -> None:
         """Write down what holds if the process dies now."""
-        self.job.save(self._order("the run was killed"))
+        spec = self._spec("the run was killed")
+        self._writer.put(self.job, lambda job: job.save(spec))
 
-    def _order(self, cut: str | None) -> ClipOrder:
+    def _spec(self, cut: str | None) -> ClipSpec:
+        """Return what the clip is to be as things stand; `cut` says why it would end here if it had to."""
         end_s = self.end_s if self.end_s < inf else max(self.covered_s, self.start_s)
-        return ClipOrder(
-            name=self._part_name,
+        return ClipSpec(
+            name=self.job.name,
             stream_id=self._stream_id,
             span=Span(self.start_s, end_s, open_end=self.sealed),
             part=self._part,

@@ -1,4 +1,4 @@
-"""The raw clip: recorded packets in one file, not encoded again."""
+"""The raw clip: recorded packets of a span, from the key frame before it, in one file; not encoded again."""
 
 from __future__ import annotations
 
@@ -11,10 +11,10 @@ import av
 
 from groundstream.operators.clips.pieces import Piece, open_piece
 from groundstream.operators.clips.timeline import SAME_S
-from groundstream.operators.video.writer import CLOCK, FRAGMENTED
+from groundstream.operators.video.containers import CLOCK, suffix_for
+from groundstream.operators.video.mux import decoded_stamps
+from groundstream.operators.video.writer import FRAGMENTED
 
-#: What browsers play in MP4; all else goes to Matroska, so that an `.mp4` is a file that plays.
-MP4_CODECS = ("h264", "av1", "vp9")
 # Decoding stamps are below zero where there are B-frames; the pictures' own start at zero all the same.
 _MP4 = FRAGMENTED | {"movflags": f"{FRAGMENTED['movflags']}+delay_moov", "avoid_negative_ts": "disabled"}
 _MATROSKA = {"avoid_negative_ts": "disabled"}
@@ -39,10 +39,10 @@ def raw_suffix(pieces: Sequence[Piece]) -> str:
     """Return the ending of the raw clip's name: `.raw.mp4`; `.raw.mkv` where no browser would play that."""
     container, video, _ = open_piece(pieces[0])
     with container:
-        return ".raw.mp4" if video.codec_context.name in MP4_CODECS else ".raw.mkv"
+        return f".raw{suffix_for(video.codec_context.codec.canonical_name)}"
 
 
-def remux(pieces: Sequence[Piece], start_s: float, end_s: float, path: Path) -> RawVideo:
+def write_raw(pieces: Sequence[Piece], start_s: float, end_s: float, path: Path) -> RawVideo:
     """Write the packets of `pieces` that `[start_s, end_s]` (media time in seconds) needs to `path`.
 
     The file starts with the last key frame at or before `start_s` and ends with the last picture at or before
@@ -58,22 +58,23 @@ def remux(pieces: Sequence[Piece], start_s: float, end_s: float, path: Path) -> 
         OSError, av.FFmpegError: a piece cannot be read or the file cannot be written.
         ValueError: no picture lies in the range.
     """
-    kept = _Kept.of(pieces, start_s, end_s)
+    cut = _PacketRange.of(pieces, start_s, end_s)
     container, template, _ = open_piece(pieces[0])
     options = _MP4 if path.suffix == ".mp4" else _MATROSKA
     with container, av.open(str(path), "w", options=dict(options)) as out:
-        stream = out.add_stream_from_template(template)
+        # Opaque: nothing is encoded, and for some codecs (AV1) there is no encoder of the decoder's name.
+        stream = out.add_stream_from_template(template, opaque=True)
         stream.time_base = CLOCK
         for number, (packet, time_s) in enumerate(_packets(pieces)):
-            if kept.first <= number <= kept.last:
-                _stamp(packet, kept, number, time_s)
+            if cut.first <= number <= cut.last:
+                _stamp(packet, cut, number, time_s)
                 packet.stream = stream
                 out.mux_one(packet)
-    return RawVideo(path, kept.zero_s, kept.end_s)
+    return RawVideo(path, cut.zero_s, cut.end_s)
 
 
 @dataclass(frozen=True)
-class _Kept:
+class _PacketRange:
     """Which packets make the clip, counted in the order of decoding, and their decoding stamps.
 
     Attributes:
@@ -81,8 +82,7 @@ class _Kept:
         last: number of the last one.
         zero_s: media time of the first picture shown.
         end_s: media time of the last one.
-        decode: decoding stamp of each, in `CLOCK`s: the stamps of showing in order, moved back by as much
-            as the codec's reordering asks, so that none comes after its own picture is shown.
+        decode: decoding stamp of each, in `CLOCK`s.
     """
 
     first: int
@@ -92,7 +92,7 @@ class _Kept:
     decode: tuple[int, ...]
 
     @classmethod
-    def of(cls, pieces: Sequence[Piece], start_s: float, end_s: float) -> _Kept:
+    def of(cls, pieces: Sequence[Piece], start_s: float, end_s: float) -> _PacketRange:
         rows = [(packet.is_keyframe, time_s) for packet, time_s in _packets(pieces)]
         wanted = [n for n, (_, time_s) in enumerate(rows) if start_s - SAME_S <= time_s <= end_s + SAME_S]
         if not wanted:
@@ -103,9 +103,7 @@ class _Kept:
         times = [time_s for _, time_s in rows[first : last + 1]]
         zero_s = min(times)
         shown = [_ticks(time_s - zero_s) for time_s in times]
-        ordered = sorted(shown)
-        delay = max(late - own for late, own in zip(ordered, shown, strict=True))
-        return cls(first, last, zero_s, max(times), tuple(stamp - delay for stamp in ordered))
+        return cls(first, last, zero_s, max(times), tuple(decoded_stamps(shown)))
 
 
 def _with_all_before(times_s: Sequence[float], last: int) -> int:
@@ -118,12 +116,12 @@ def _with_all_before(times_s: Sequence[float], last: int) -> int:
     return last
 
 
-def _stamp(packet: av.Packet[av.VideoStream], kept: _Kept, number: int, time_s: float) -> None:
+def _stamp(packet: av.Packet[av.VideoStream], cut: _PacketRange, number: int, time_s: float) -> None:
     packet.time_base = CLOCK
-    packet.pts, packet.dts = _ticks(time_s - kept.zero_s), kept.decode[number - kept.first]
+    packet.pts, packet.dts = _ticks(time_s - cut.zero_s), cut.decode[number - cut.first]
     # The last one is shown as long as the one before it.
-    at = min(number - kept.first, len(kept.decode) - 2)
-    packet.duration = kept.decode[at + 1] - kept.decode[at] if at >= 0 else 0
+    at = min(number - cut.first, len(cut.decode) - 2)
+    packet.duration = cut.decode[at + 1] - cut.decode[at] if at >= 0 else 0
 
 
 def _packets(pieces: Sequence[Piece]) -> Iterator[tuple[av.Packet[av.VideoStream], float]]:

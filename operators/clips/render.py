@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Iterator, Sequence
+import os
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import ExitStack
 from itertools import chain
 from math import inf
 from pathlib import Path
+from types import TracebackType
+from typing import Self
 
 import av
 import cv2
@@ -16,14 +19,16 @@ import supervision as sv
 from av.video.reformatter import VideoReformatter
 from numpy.typing import NDArray
 
-from groundstream.operators.clips.facts import DrawnFrames, facts_of
-from groundstream.operators.clips.order import ClipFiles, ClipOrder, Span
+from groundstream.operators.clips.facts import DrawnFrames, clip_facts
+from groundstream.operators.clips.job import PENDING
 from groundstream.operators.clips.pieces import Piece, in_order, read_piece, runs_of
-from groundstream.operators.clips.place import PENDING, ClipPlace, names_of
-from groundstream.operators.clips.raw import raw_suffix, remux
-from groundstream.operators.clips.timeline import SAME_S, Look, SeenObject, Tracks
+from groundstream.operators.clips.raw import raw_suffix, write_raw
+from groundstream.operators.clips.spec import KINDS, ClipFiles, ClipSpec, Span, file_names
+from groundstream.operators.clips.timeline import SAME_S, Observation, SeenObject, Tracks
 from groundstream.operators.errors import OutputError
-from groundstream.operators.video.annotate import Annotator, Shape
+from groundstream.operators.utils.files import explain
+from groundstream.operators.video.annotate import Annotator
+from groundstream.operators.video.shape import Shape
 from groundstream.operators.video.writer import VideoFile
 
 _JPEG_QUALITY = 85
@@ -32,21 +37,21 @@ _ENCODER_THREADS = 2  # the live streams come first
 
 def render_span(
     pieces: Sequence[Piece],
-    looks: Sequence[Look],
-    order: ClipOrder,
+    observations: Sequence[Observation],
+    spec: ClipSpec,
     folder: Path,
     *,
     on_frame: Callable[[], None] = lambda: None,
 ) -> tuple[ClipFiles, ...]:
-    """Make the clip that `order` asks for out of recorded pieces.
+    """Make the clip that `spec` asks for out of recorded pieces.
 
     Files are written into `folder/.pending/<name>` and moved into place when all are complete, the facts
     last. Where codec or size change, another clip begins beside the first (`<name>-2`).
 
     Args:
         pieces: of one epoch, in any order; may reach beyond the span.
-        looks: what was seen in that epoch, in any order.
-        order: name, span and what to draw.
+        observations: what was seen in that epoch, in any order.
+        spec: name, span and what to draw.
         folder: where the clip goes.
         on_frame: called for each decoded picture, as a sign of life.
 
@@ -57,22 +62,22 @@ def render_span(
         ValueError: pieces of several epochs.
         OutputError: a file cannot be read or written; what was begun is gone again.
     """
-    needed, tracks = _reaching(in_order(pieces), order.span), Tracks(looks)
-    work = folder / PENDING / order.name
-    made: list[tuple[ClipPlace, ClipFiles]] = []
+    needed, tracks = _reaching(in_order(pieces), spec.span), Tracks(observations)
+    work = folder / PENDING / spec.name
+    made: list[tuple[ClipOutput, ClipFiles]] = []
     try:
-        with ExitStack() as places:
+        with ExitStack() as outputs:
             for number, run in enumerate(runs_of(needed), start=1):
-                name = order.name if number == 1 else f"{order.name}-{number}"
-                place = places.enter_context(ClipPlace(work, folder, names_of(name, raw_suffix(run))))
-                files = _make(run, tracks, order, place, on_frame)
+                name = spec.name if number == 1 else f"{spec.name}-{number}"
+                output = outputs.enter_context(ClipOutput(work, folder, file_names(name, raw_suffix(run))))
+                files = _make(run, tracks, spec, output, on_frame)
                 if files is not None:
-                    made.append((place, files))
+                    made.append((output, files))
             # The first one's facts go last of all: where they are, everything is.
-            for place, _ in reversed(made):
-                place.move()
+            for output, _ in reversed(made):
+                output.move()
     except (OSError, av.FFmpegError) as error:
-        raise _cannot_make(order.name, folder, error) from error
+        raise _cannot_make(spec.name, folder, error) from error
     return tuple(files for _, files in made)
 
 
@@ -82,34 +87,34 @@ def _reaching(pieces: Sequence[Piece], span: Span) -> list[Piece]:
 
 
 def _make(
-    run: Sequence[Piece], tracks: Tracks, order: ClipOrder, place: ClipPlace, on_frame: Callable[[], None]
+    run: Sequence[Piece], tracks: Tracks, spec: ClipSpec, output: ClipOutput, on_frame: Callable[[], None]
 ) -> ClipFiles | None:
     """Write the files of a clip of pieces of one format; None where no picture lies in the span."""
-    drawn = _draw(run, tracks, order, place, on_frame)
+    drawn = _draw(run, tracks, spec, output, on_frame)
     if drawn is None:
         return None
     (_, start_s, start_wall), (_, end_s, end_wall) = drawn.frames[0], drawn.frames[-1]
-    raw = remux(run, start_s, end_s, place.raw)
-    facts = facts_of(order, run, drawn, raw, place.names)
-    place.facts.write_text(json.dumps(facts, ensure_ascii=False, allow_nan=False), encoding="utf-8")
+    raw = write_raw(run, start_s, end_s, output.raw)
+    facts = clip_facts(spec, run, drawn, raw, output.names)
+    output.facts.write_text(json.dumps(facts, ensure_ascii=False, allow_nan=False), encoding="utf-8")
     return ClipFiles(
-        *place.targets, run[0].epoch, start_s, end_s, start_wall, end_wall, frames=len(drawn.frames)
+        *output.targets, run[0].epoch, start_s, end_s, start_wall, end_wall, frames=len(drawn.frames)
     )
 
 
 def _draw(
-    run: Sequence[Piece], tracks: Tracks, order: ClipOrder, place: ClipPlace, on_frame: Callable[[], None]
+    run: Sequence[Piece], tracks: Tracks, spec: ClipSpec, output: ClipOutput, on_frame: Callable[[], None]
 ) -> DrawnFrames | None:
     """Write the annotated video and the picture of the best moment; None where there is no picture."""
-    frames = _frames(run, order.span, on_frame)
+    frames = _frames(run, spec.span, on_frame)
     first = next(frames, None)
     if first is None:
         return None
     start_s, size = first[0], (first[1].height, first[1].width)
-    painter, drawn = _Painter(size, tracks, order.shapes), DrawnFrames(size)
+    painter, drawn = _Painter(size, tracks, spec.shapes), DrawnFrames(size)
     video, best = (
-        VideoFile(place.annotated, size, threads=_ENCODER_THREADS),
-        _Best(_best_s(run, tracks, order)),
+        VideoFile(output.annotated, size, threads=_ENCODER_THREADS),
+        _Best(_best_s(run, tracks, spec)),
     )
     for time_s, picture in chain([first], frames):
         # One clock for the whole clip: packets come in bursts, and a computer's clock may jump.
@@ -118,7 +123,7 @@ def _draw(
         drawn.add(video.write(bgr, time_s - start_s), time_s, wall, objects)
         best.offer(time_s, bgr)
     video.close()
-    best.save(place.thumbnail)
+    best.save(output.thumbnail)
     return drawn
 
 
@@ -137,12 +142,12 @@ def _frames(
                 yield time_s, picture
 
 
-def _best_s(run: Sequence[Piece], tracks: Tracks, order: ClipOrder) -> float:
+def _best_s(run: Sequence[Piece], tracks: Tracks, spec: ClipSpec) -> float:
     """Return the moment to show in small: the asked one, else that of the highest score, else the middle."""
-    start_s = max(order.span.start_s, run[0].start_s)
-    end_s = min(order.span.end_s, run[-1].end_s)
-    if order.best_s is not None and start_s <= order.best_s <= end_s:
-        return order.best_s
+    start_s = max(spec.span.start_s, run[0].start_s)
+    end_s = min(spec.span.end_s, run[-1].end_s)
+    if spec.best_s is not None and start_s <= spec.best_s <= end_s:
+        return spec.best_s
     seen_s = tracks.best_s(start_s, end_s)
     return (start_s + end_s) / 2 if seen_s is None else seen_s
 
@@ -196,6 +201,83 @@ class _Best:
         path.write_bytes(data.tobytes())
 
 
+class ClipOutput:
+    """The files of one clip while it is made: all go into place, or none, and never over another file.
+
+    A context that leaves nothing of an unfinished clip behind.
+
+    The facts go into place last: a clip that has them is complete. A dead run may have got halfway: what it
+    had moved is one file with what it had written, is known by that, and is taken back.
+    """
+
+    def __init__(self, work: Path, folder: Path, names: Mapping[str, str]) -> None:
+        """Take where files are written, where they go, and their names.
+
+        Raises:
+            OutputError: a file of such a name is there already.
+            OSError: the folders cannot be written.
+        """
+        self.names = names
+        self._work, self._folder = work, folder
+        work.mkdir(parents=True, exist_ok=True)
+        for name in names.values():
+            _take_back(work / name, folder / name)
+        self.annotated, self.raw, self.thumbnail, self.facts = (work / names[kind] for kind in KINDS)
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        for name in self.names.values():
+            (self._work / name).unlink(missing_ok=True)
+        if not any(self._work.iterdir()):
+            self._work.rmdir()
+
+    @property
+    def targets(self) -> tuple[Path, Path, Path, Path]:
+        """Where the files go: annotated, raw, thumbnail, facts."""
+        annotated, raw, thumbnail, facts = (self._folder / self.names[kind] for kind in KINDS)
+        return annotated, raw, thumbnail, facts
+
+    def move(self) -> None:
+        """Move the files into place.
+
+        Raises:
+            OSError: that cannot be done.
+        """
+        for target in self.targets:
+            _flush(self._work / target.name)
+        for target in self.targets:
+            _link(self._work / target.name, target)
+
+
+def _take_back(written: Path, target: Path) -> None:
+    if not target.exists():
+        return
+    if not (written.exists() and written.samefile(target)):
+        raise OutputError(f"{target} is there already; clips are never overwritten: move it away")
+    target.unlink()
+
+
+def _flush(path: Path) -> None:
+    with path.open("rb") as file:
+        os.fsync(file.fileno())
+
+
+def _link(written: Path, target: Path) -> None:
+    """Give a file its place without ever taking another's; without links where the file system has none."""
+    try:
+        os.link(written, target)
+    except FileExistsError:
+        raise
+    except OSError:
+        if target.exists():
+            raise FileExistsError(f"{target} is there already") from None
+        written.rename(target)
+
+
 def _cannot_make(name: str, folder: Path, error: Exception) -> OutputError:
-    detail = error.strerror if isinstance(error, OSError) and error.strerror else str(error)
+    detail = explain(error) if isinstance(error, OSError) else str(error)
     return OutputError(f"cannot make the clip {name} in {folder}: {detail}")

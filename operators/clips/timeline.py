@@ -1,4 +1,4 @@
-"""What was seen when: a stream's recent objects, and where they were between two looks."""
+"""What was seen when: a stream's recent objects, and where they were between two observations."""
 
 from __future__ import annotations
 
@@ -42,7 +42,7 @@ class SeenObject:
 
 
 @dataclass(frozen=True)
-class Look:
+class Observation:
     """What the detector found in one frame.
 
     Attributes:
@@ -56,7 +56,7 @@ class Look:
     objects: tuple[SeenObject, ...] = ()
 
 
-def look_of(result: FrameResult) -> Look | None:
+def observation_of(result: FrameResult) -> Observation | None:
     """Return what was found in the frame of `result`; None where the detector gave no answer.
 
     Lost objects are left out: their boxes are the tracker's guess, and a clip, which knows what came later,
@@ -75,81 +75,85 @@ def look_of(result: FrameResult) -> Look | None:
         for uid, phrase, score, box, state in columns
         if state != "lost" and all(map(isfinite, box))
     )
-    return Look(frame.epoch, frame.time_s, objects)
+    return Observation(frame.epoch, frame.time_s, objects)
 
 
 class Timeline:
-    """The looks of the last seconds of one stream, bounded by time and by number of objects."""
+    """The observations of the last seconds of one stream, bounded by time and by number of objects."""
 
     def __init__(self, keep_s: float, most_objects: int = 100_000) -> None:
         """Build an empty timeline.
 
         Args:
-            keep_s: looks older than the newest by more are forgotten.
-            most_objects: so many objects (an empty look counts as one) are kept at most.
+            keep_s: observations older than the newest by more are forgotten.
+            most_objects: so many objects (an empty observation counts as one) are kept at most.
         """
         self._keep_s, self._most_objects = keep_s, most_objects
-        self._looks: deque[Look] = deque()
+        self._observations: deque[Observation] = deque()
         self._objects = 0
         #: Looks that were forgotten before their time because there were too many objects.
         self.forgotten_early = 0
 
     def __len__(self) -> int:
-        return len(self._looks)
+        return len(self._observations)
 
-    def add(self, look: Look) -> None:
-        """Remember `look`, the newest of its epoch; a new epoch forgets the one before."""
-        if self._looks and self._looks[-1].epoch != look.epoch:
-            self._looks.clear()
+    def add(self, observation: Observation) -> None:
+        """Remember `observation`, the newest of its epoch; a new epoch forgets the one before."""
+        if self._observations and self._observations[-1].epoch != observation.epoch:
+            self._observations.clear()
             self._objects = 0
-        self._looks.append(look)
-        self._objects += _weight(look)
-        while self._looks[0].time_s < look.time_s - self._keep_s:
-            self._objects -= _weight(self._looks.popleft())
-        while self._objects > self._most_objects and len(self._looks) > 1:
-            self._objects -= _weight(self._looks.popleft())
+        self._observations.append(observation)
+        self._objects += _weight(observation)
+        while self._observations[0].time_s < observation.time_s - self._keep_s:
+            self._objects -= _weight(self._observations.popleft())
+        while self._objects > self._most_objects and len(self._observations) > 1:
+            self._objects -= _weight(self._observations.popleft())
             self.forgotten_early += 1
 
-    def slice(self, start_s: float, end_s: float) -> tuple[Look, ...]:
-        """Return the looks of the newest epoch with `start_s <= time_s <= end_s`, in seconds."""
-        return tuple(look for look in self._looks if start_s - SAME_S <= look.time_s <= end_s + SAME_S)
+    def slice(self, start_s: float, end_s: float) -> tuple[Observation, ...]:
+        """Return the observations of the newest epoch with `start_s <= time_s <= end_s`, in seconds."""
+        return tuple(
+            observation
+            for observation in self._observations
+            if start_s - SAME_S <= observation.time_s <= end_s + SAME_S
+        )
 
 
-def _weight(look: Look) -> int:
-    return max(1, len(look.objects))
+def _weight(observation: Observation) -> int:
+    return max(1, len(observation.objects))
 
 
 class Tracks:
     """Looks turned round: for each track its sightings, and from them its box at any moment."""
 
-    def __init__(self, looks: Iterable[Look], longest_gap_s: float = LONGEST_GAP_S) -> None:
-        """Sort `looks`, which may come in any order and twice; all belong to one epoch.
+    def __init__(self, observations: Iterable[Observation], longest_gap_s: float = LONGEST_GAP_S) -> None:
+        """Sort `observations`, which may come in any order and twice; all belong to one epoch.
 
         Args:
-            looks: what was found.
+            observations: what was found.
             longest_gap_s: over a longer gap between two sightings nothing is interpolated.
         """
         self._longest_gap_s = longest_gap_s
-        unique = {round(look.time_s / SAME_S): look for look in looks}
-        self._looks = tuple(unique[key] for key in sorted(unique))
-        self._times = [look.time_s for look in self._looks]
+        unique = {round(observation.time_s / SAME_S): observation for observation in observations}
+        self._observations = tuple(unique[key] for key in sorted(unique))
+        self._times = [observation.time_s for observation in self._observations]
         self._tracks: dict[str, _Track] = {}
-        for look in self._looks:
-            for seen in look.objects:
+        for observation in self._observations:
+            for seen in observation.objects:
                 if seen.track_id:
-                    self._tracks.setdefault(seen.track_id, _Track()).add(look.time_s, seen)
+                    self._tracks.setdefault(seen.track_id, _Track()).add(observation.time_s, seen)
 
     @property
-    def looks(self) -> Sequence[Look]:
-        """The looks, in the order of their times, each once."""
-        return self._looks
+    def observations(self) -> Sequence[Observation]:
+        """The observations, in the order of their times, each once."""
+        return self._observations
 
     def at(self, time_s: float) -> tuple[SeenObject, ...]:
         """Return the objects at `time_s`: as they were seen there, else between two sightings.
 
         Boxes move linearly. An object without a track is only shown where it was seen.
         """
-        untracked = tuple(seen for seen in self._look_at(time_s) if not seen.track_id)
+        untracked = tuple(seen for seen in self._observed_at(time_s) if not seen.track_id)
         tracked = (track.at(time_s, self._longest_gap_s) for track in self._tracks.values())
         return untracked + tuple(seen for seen in tracked if seen is not None)
 
@@ -160,19 +164,21 @@ class Tracks:
 
     def phrases(self) -> tuple[str, ...]:
         """Return the phrases that were seen, each once, in the order of their first appearance."""
-        return tuple(dict.fromkeys(seen.phrase for look in self._looks for seen in look.objects))
+        return tuple(
+            dict.fromkeys(seen.phrase for observation in self._observations for seen in observation.objects)
+        )
 
-    def _look_at(self, time_s: float) -> tuple[SeenObject, ...]:
+    def _observed_at(self, time_s: float) -> tuple[SeenObject, ...]:
         at = bisect_left(self._times, time_s - SAME_S)
         if at < len(self._times) and self._times[at] <= time_s + SAME_S:
-            return self._looks[at].objects
+            return self._observations[at].objects
         return ()
 
     def _within(self, start_s: float, end_s: float) -> Iterator[tuple[float, SeenObject]]:
         first, last = bisect_left(self._times, start_s - SAME_S), bisect_right(self._times, end_s + SAME_S)
-        for look in self._looks[first:last]:
-            for seen in look.objects:
-                yield look.time_s, seen
+        for observation in self._observations[first:last]:
+            for seen in observation.objects:
+                yield observation.time_s, seen
 
 
 class _Track:

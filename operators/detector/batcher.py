@@ -16,8 +16,7 @@ import torch
 
 from groundstream.models.base import Grounder, Query
 from groundstream.models.types import Prompt, RawDetections
-from groundstream.operators.detector.client import Moment
-from groundstream.operators.detector.letterbox import Picture
+from groundstream.operators.detector.client import DetectionRequest
 from groundstream.operators.detector.temporal import TemporalDetector
 from groundstream.operators.errors import DetectorUnavailable
 from groundstream.operators.utils.quantiles import SlidingQuantiles
@@ -25,17 +24,6 @@ from groundstream.operators.utils.quantiles import SlidingQuantiles
 PROMPTS_KEPT = 64  # whose text is at hand without asking the cache; more than streams usually ask at once
 
 log = logging.getLogger("groundstream.detector")
-
-
-@dataclass(frozen=True, eq=False)
-class Request:
-    """One picture that waits for its answer."""
-
-    picture: Picture
-    prompt: Prompt
-    moment: Moment
-    answer: Future[RawDetections]
-    asked_s: float = field(default_factory=time.perf_counter)
 
 
 @dataclass
@@ -95,7 +83,7 @@ class Batcher:
         self.max_batch = max_batch
         self.counters = BatcherCounters()
         self._grounder, self._encode = grounder, lru_cache(PROMPTS_KEPT)(encode)
-        self._waiting: deque[Request] = deque()
+        self._waiting: deque[DetectionRequest] = deque()
         self._wake = threading.Condition()
         self._closed = False
         self._thread = threading.Thread(target=self._run, name="detector", daemon=True)
@@ -106,9 +94,8 @@ class Batcher:
         self._encode(prompt)
         return self._grounder.unknown_phrases(prompt)
 
-    def submit(self, picture: Picture, prompt: Prompt, moment: Moment) -> Future[RawDetections]:
-        """Ask for `prompt` in `picture`; the future raises `DetectorUnavailable` where no answer comes."""
-        request = Request(picture, prompt, moment, Future())
+    def submit(self, request: DetectionRequest) -> Future[RawDetections]:
+        """Have `request` answered; its answer raises `DetectorUnavailable` where none comes."""
         with self._wake:
             if self._closed:
                 request.answer.set_exception(DetectorUnavailable("the detector is closed"))
@@ -148,21 +135,22 @@ class Batcher:
                 for request, raw in zip(batch, answers, strict=True):
                     _answer(request, raw)
 
-    def _take(self) -> list[Request]:
+    def _take(self) -> list[DetectionRequest]:
         """Wait for a request; return it with all that wait beside it with the same canvas, oldest first."""
         with self._wake:
             self._wake.wait_for(lambda: self._waiting or self._closed)
             if self._closed:
                 return []
+            # The oldest picture says which canvas is next: one of a rare size is not passed over for ever.
             canvas = self._waiting[0].picture.plan.canvas_px
-            batch, rest = list[Request](), deque[Request]()
+            batch, rest = list[DetectionRequest](), deque[DetectionRequest]()
             for request in self._waiting:
                 fits = len(batch) < self.max_batch and request.picture.plan.canvas_px == canvas
                 (batch if fits else rest).append(request)
             self._waiting = rest
             return batch
 
-    def _detect(self, batch: list[Request]) -> list[RawDetections]:
+    def _detect(self, batch: list[DetectionRequest]) -> list[RawDetections]:
         pictures = [request.picture.pixels for request in batch]
         pixels = torch.from_numpy(np.stack(pictures) if len(batch) > 1 else pictures[0][None])
         content = torch.tensor([request.picture.plan.content_px for request in batch])
@@ -170,12 +158,12 @@ class Batcher:
         if self.temporal is None:
             answers = self._grounder.detect(pixels, content, queries)
         else:
-            moments = [request.moment for request in batch]
-            answers = self.temporal.detect(pixels, content, queries, moments)
+            times = [request.frame_time for request in batch]
+            answers = self.temporal.detect(pixels, content, queries, times)
         assert len(answers) == len(batch), f"{len(answers)} answers to {len(batch)} pictures"
         return answers
 
-    def _fail(self, batch: list[Request], error: Exception) -> None:
+    def _fail(self, batch: list[DetectionRequest], error: Exception) -> None:
         self.counters.failures += 1
         log.warning("the model failed on a batch of %d: %s: %s", len(batch), type(error).__name__, error)
         for request in batch:
@@ -184,7 +172,7 @@ class Batcher:
             _answer(request, failure)
 
 
-def _answer(request: Request, answer: RawDetections | DetectorUnavailable) -> None:
+def _answer(request: DetectionRequest, answer: RawDetections | DetectorUnavailable) -> None:
     """Give the caller its answer, unless it has cancelled: that must not end the detector's thread."""
     if not request.answer.set_running_or_notify_cancel():
         return

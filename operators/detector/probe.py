@@ -41,7 +41,7 @@ class Trial:
         return self.size / self.seconds
 
 
-class Memory:
+class MemoryMeter:
     """A device's memory as the probe sees it; this one, the CPU's, is never scarce."""
 
     def peak_of(self, forward: Callable[[], None]) -> int:
@@ -54,7 +54,7 @@ class Memory:
         return 1 << 50
 
 
-class CudaMemory(Memory):
+class CudaMemoryMeter(MemoryMeter):
     """The memory of a CUDA GPU."""
 
     def __init__(self, device: torch.device) -> None:
@@ -79,7 +79,7 @@ def find_max_batch(grounder: Grounder) -> int:
 
     Pictures are 16:9, as most cameras', the prompt has five phrases.
     """
-    memory = CudaMemory(grounder.device) if grounder.device.type == "cuda" else Memory()
+    memory = CudaMemoryMeter(grounder.device) if grounder.device.type == "cuda" else MemoryMeter()
     trials = try_sizes(forward_of(grounder), memory)
     best = best_of(trials)
     table = ", ".join(f"{trial.size}: {trial.seconds * 1e3:.1f} ms" for trial in trials)
@@ -108,7 +108,7 @@ def forward_of(grounder: Grounder) -> Callable[[int], None]:
 
 def try_sizes(
     forward: Callable[[int], None],
-    memory: Memory,
+    memory: MemoryMeter,
     *,
     most: int = MOST,
     bound_s: float = BOUND_S,
@@ -147,20 +147,18 @@ def _has_peaked(trials: Sequence[Trial]) -> bool:
 
 
 def _try_size(
-    size: int, forward: Callable[[int], None], memory: Memory, clock: Callable[[], float]
+    size: int, forward: Callable[[int], None], memory: MemoryMeter, clock: Callable[[], float]
 ) -> Trial | None:
     """Time a batch; None where the device has no room for it. The first run, which tunes kernels, is not."""
     try:
         peak_bytes = memory.peak_of(lambda: forward(size))
-        seconds = sorted(_timed(forward, size, clock) for _ in range(_ROUNDS))
+        seconds = []
+        for _ in range(_ROUNDS):
+            started = clock()
+            forward(size)  # answers are arrays on the CPU, so that the device has finished
+            seconds.append(clock() - started)
     except RuntimeError as error:  # torch.OutOfMemoryError is one; on Apple's GPUs it is a plain one
         if "out of memory" not in str(error):
             raise
         return None
-    return Trial(size, seconds[_ROUNDS // 2], peak_bytes)
-
-
-def _timed(forward: Callable[[int], None], size: int, clock: Callable[[], float]) -> float:
-    started = clock()
-    forward(size)  # answers are arrays on the CPU, so that the device has finished
-    return clock() - started
+    return Trial(size, sorted(seconds)[_ROUNDS // 2], peak_bytes)

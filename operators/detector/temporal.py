@@ -1,4 +1,19 @@
-"""A grounder with a memory: the backbone sees all frames at once, the adapter takes a stream's one by one."""
+"""A grounder with a memory: the backbone sees all frames at once, the adapter a stream's one by one.
+
+A batch holds frames of many streams, and several of one stream where that is a file that looks ahead. What
+is frozen (backbone, text, grounding) depends on no other frame, so it runs once on the whole batch. What
+remembers does: the second frame of a stream needs the memory that the first one has written. So the batch
+is taken in waves, the first frame of every stream, then the second of those that have one; a wave is one
+call of the adapter, over different streams. A live stream has one frame in a batch at most, and the usual
+batch of live streams is one wave.
+
+    pixels (B, H, W, 3) -> backbone -> levels (B, C, H_l, W_l) -> waves (plan, gather, adapt, write) -> ground
+
+A frame that cannot go through the adapter (no room for its stream's memory) keeps the backbone's own
+features, so that it is answered as the frozen model answers: the memory may fail, the detector does not.
+What fails in the model itself fails the whole batch (`Batcher` says so to every caller, and the frames are
+stale); the next frame of each stream then finds its memory as it was last written.
+"""
 
 from __future__ import annotations
 
@@ -18,7 +33,7 @@ from groundstream.models.temporal.base import TemporalAdapter
 from groundstream.models.temporal.memory import MemoryFull, MemoryPool
 from groundstream.models.temporal.scene_cut import SceneCuts, Verdict, describe
 from groundstream.models.types import ImageFeatures, RawDetections
-from groundstream.operators.detector.client import Moment
+from groundstream.operators.detector.client import FrameTime
 
 #: a frame that is earlier than the last by less is late, one by more means that somebody went back.
 SEEK_BACK_S = 1.0
@@ -70,10 +85,10 @@ class _Stream:
     aside_s: float | None = None
     cuts: SceneCuts = field(default_factory=SceneCuts)
 
-    def goes_on(self, moment: Moment, shape: tuple[int, ...]) -> bool:
+    def goes_on(self, frame: FrameTime, shape: tuple[int, ...]) -> bool:
         """Whether a frame can have anything to do with what was seen before."""
-        back = self.written_s is not None and moment.time_s < self.written_s - SEEK_BACK_S
-        return (self.epoch, self.shape) == (moment.epoch, shape) and not back
+        back = self.written_s is not None and frame.time_s < self.written_s - SEEK_BACK_S
+        return (self.epoch, self.shape) == (frame.epoch, shape) and not back
 
 
 @dataclass(frozen=True)
@@ -109,7 +124,7 @@ class TemporalDetector:
 
     @torch.inference_mode()
     def detect(
-        self, pixels: Tensor, content_px: Tensor, queries: Sequence[Query], moments: Sequence[Moment]
+        self, pixels: Tensor, content_px: Tensor, queries: Sequence[Query], times: Sequence[FrameTime]
     ) -> list[RawDetections]:
         """Find each picture's own query in it; see `Grounder.detect`.
 
@@ -117,32 +132,39 @@ class TemporalDetector:
             pixels: (B, H, W, 3) uint8 RGB, all of one canvas size.
             content_px: (B, 2) int64 height and width of the picture inside the canvas.
             queries: per picture the text features of its prompt.
-            moments: per picture whose it is and when; those of one stream in their order.
+            times: per picture whose it is and when; those of one stream in their order.
 
         Raises:
-            ValueError: the number of queries or moments is not the number of pictures.
+            ValueError: the number of queries or times is not the number of pictures.
         """
-        if not len(pixels) == len(queries) == len(moments):
+        if not len(pixels) == len(queries) == len(times):
             raise ValueError(
-                f"expected {len(pixels)} queries and moments, one per picture, "
-                f"but got {len(queries)} and {len(moments)}"
+                f"expected {len(pixels)} queries and times, one per picture, "
+                f"but got {len(queries)} and {len(times)}"
             )
+        # Here and not in `end_stream`, which other threads call while a batch is under way.
         self._forget()
         features = self._grounder.encode_image(pixels, content_px)
-        adapted = replace(features, levels=self._adapt(features, moments))
+        # Text meets the features only after the memory: one memory serves whatever is asked, and a change of
+        # the prompt loses nothing.
+        adapted = replace(features, levels=self._adapt(features, times))
         return self._grounder.ground_queries(adapted, queries, self._grounder.preset.floor)
 
     def end_stream(self, stream_id: str) -> None:
         """Forget a stream before the next frame; unknown ids are fine, any thread may call."""
         self._ended.append(stream_id)
 
-    def _adapt(self, features: ImageFeatures, moments: Sequence[Moment]) -> tuple[Tensor, ...]:
+    def _adapt(self, features: ImageFeatures, times: Sequence[FrameTime]) -> tuple[Tensor, ...]:
+        # What a grounder keeps behind its pyramid (the picture itself, for a branch of its own) passes by.
         levels = features.levels[: self._grounder.features.levels]
         descriptors = describe(levels)
+        # A memory is only of use while its cells mean the same places, and the canvas alone does not say so:
+        # two pictures of one canvas may hold content of different sizes.
         shapes = [(*features.canvas_px, *content) for content in features.content_px.tolist()]
         waves: list[tuple[list[int], list[Tensor]]] = []
-        for rows in waves_of([moment.stream_id for moment in moments]):
-            plans = [self._plan(row, moments[row], shapes[row], descriptors[row]) for row in rows]
+        for rows in waves_of([frame.stream_id for frame in times]):
+            # All plans of a wave come before its step: they move memories between slots, which it reads.
+            plans = [self._plan(row, times[row], shapes[row], descriptors[row]) for row in rows]
             plans = [plan for plan in plans if self._has_room(plan, levels)]
             if plans:
                 waves.append(([plan.row for plan in plans], self._step(levels, plans)))
@@ -151,6 +173,7 @@ class TemporalDetector:
     def _step(self, levels: Sequence[Tensor], plans: Sequence[_Plan]) -> list[Tensor]:
         """Run the adapter on one frame each of different streams."""
         rows, keys = [plan.row for plan in plans], [plan.stream_id for plan in plans]
+        # (R, C, H_l, W_l) levels and the memories of R different streams; what comes back replaces both.
         changed, memory = self.adapter.step(
             [_take(level, rows) for level in levels],
             self._pool.gather(keys),
@@ -158,43 +181,48 @@ class TemporalDetector:
             torch.tensor([plan.keep for plan in plans]),
             torch.tensor([plan.write for plan in plans]),
         )
-        self._pool.write(keys, memory)
+        self._pool.write(keys, memory)  # a copy into the slots, in the pool's own type (float16 on a GPU)
         return changed
 
     def _plan(
-        self, row: int, moment: Moment, shape: tuple[int, ...], descriptor: NDArray[np.float32]
+        self, row: int, frame: FrameTime, shape: tuple[int, ...], descriptor: NDArray[np.float32]
     ) -> _Plan:
         """Decide what a frame does with the memory; memories move between their slots here."""
-        stream_id, stream = moment.stream_id, self._current(moment, shape)
-        past_s = 0.0 if stream.written_s is None else moment.time_s - stream.written_s
+        stream_id, stream = frame.stream_id, self._current(frame, shape)
+        past_s = 0.0 if stream.written_s is None else frame.time_s - stream.written_s
         if not np.isfinite(descriptor).all():
+            # A NaN that is remembered would be in every frame from now on.
             self.counters.broken += 1
             return _Plan(row, stream_id, past_s, keep=False, write=False)
         if stream.written_s is not None and past_s <= 0:
+            # Reordered or repeated by the camera: it may look at the memory, but must not turn time back.
             self.counters.late += 1
             return _Plan(row, stream_id, 0.0, keep=True, write=False)
-        self._follow(stream_id, stream, stream.cuts.update(descriptor, moment.time_s))
-        past_s = 0.0 if stream.written_s is None else moment.time_s - stream.written_s
-        stream.written_s = moment.time_s
+        self._follow(stream_id, stream, stream.cuts.update(descriptor, frame.time_s))
+        # Anew: after a cut the memory is another one, and so is the time since it was written.
+        past_s = 0.0 if stream.written_s is None else frame.time_s - stream.written_s
+        stream.written_s = frame.time_s
         return _Plan(row, stream_id, past_s, keep=True, write=True)
 
-    def _current(self, moment: Moment, shape: tuple[int, ...]) -> _Stream:
-        """Return what is known of the moment's stream, begun anew where the memory is of no use any more."""
-        now_s, stream = self._clock(), self._streams.get(moment.stream_id)
-        if stream is None or not stream.goes_on(moment, shape):
+    def _current(self, frame: FrameTime, shape: tuple[int, ...]) -> _Stream:
+        """Return what is known of the frame's stream, begun anew where the memory is of no use any more."""
+        now_s, stream = self._clock(), self._streams.get(frame.stream_id)
+        if stream is None or not stream.goes_on(frame, shape):
             self.counters.resets += stream is not None
-            self._drop(moment.stream_id)
-            stream = self._streams[moment.stream_id] = _Stream(moment.epoch, shape, now_s)
+            self._drop(frame.stream_id)
+            stream = self._streams[frame.stream_id] = _Stream(frame.epoch, shape, now_s)
         stream.seen_s = now_s
         return stream
 
     def _follow(self, stream_id: str, stream: _Stream, verdict: Verdict) -> None:
         """Begin an empty memory after a cut, and take the old one back after a flash."""
         if verdict is Verdict.CUT:
+            # The old memory is not thrown away yet: a flash, or a hand before the lens, looks like a cut too.
             self._pool.move(stream_id, _aside(stream_id))
             stream.aside_s, stream.written_s = stream.written_s, None
             self.counters.cuts += 1
         elif verdict is Verdict.AGAIN:
+            # A second cut while the first is in doubt: what came between them is of no use to anybody.
             self._pool.close(stream_id)
             stream.written_s = None
         elif verdict is Verdict.BACK:
@@ -202,21 +230,24 @@ class TemporalDetector:
             stream.written_s = stream.aside_s
             self.counters.flashes += 1
         if not stream.cuts.waiting:
+            # The cut has proved to be one (or there was none): a second slot per stream only while in doubt.
             self._pool.close(_aside(stream_id))
 
     def _has_room(self, plan: _Plan, levels: Sequence[Tensor]) -> bool:
         """Make sure that the frame's stream has a slot; say once that there is no room."""
         if plan.stream_id in self._pool:
             return True
+        # A slot is as large as this stream's own maps: (1, C, H_l, W_l) per level.
         empty = self.adapter.empty([level[:1] for level in levels])
         if not self._pool.has_room(empty):
-            self._pool.close(_aside(plan.stream_id))
+            self._pool.close(_aside(plan.stream_id))  # what is in doubt goes before what is needed
         try:
             self._pool.open(plan.stream_id, empty)
         except MemoryFull as error:
             if not self._full:
                 log.warning("streams are answered without temporal memory: %s", error)
             self._full = True
+            # Tried again with every frame: room comes when another stream ends, and then the memory is empty.
             self._streams[plan.stream_id].written_s = None
             self.counters.without_room += 1
             return False
@@ -266,7 +297,7 @@ def _take(level: Tensor, rows: Sequence[int]) -> Tensor:
 
 def _gathered(levels: Sequence[Tensor], waves: Sequence[tuple[list[int], list[Tensor]]]) -> list[Tensor]:
     """Return `levels` with the rows that each wave has changed, in the layout that they had."""
-    if len(waves) == 1 and len(waves[0][0]) == len(levels[0]):
+    if len(waves) == 1 and len(waves[0][0]) == len(levels[0]):  # the usual case costs no copy
         return waves[0][1]
     out = []
     for number, level in enumerate(levels):
@@ -275,6 +306,7 @@ def _gathered(levels: Sequence[Tensor], waves: Sequence[tuple[list[int], list[Te
             for row, part in zip(rows, torch.split(changed[number], 1), strict=True):
                 parts[row] = part
         joined = torch.cat(parts)
+        # `cat` of one-row pieces forgets the layout that the grounding's convolutions were chosen for.
         channels_last = level.is_contiguous(memory_format=torch.channels_last)
         out.append(joined.contiguous(memory_format=torch.channels_last) if channels_last else joined)
     return out

@@ -8,29 +8,28 @@ import queue
 import threading
 import time
 import uuid
-from collections.abc import Callable
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from groundstream.operators.clips.desk import ClipDesk
+from groundstream.operators.clips.job import left_behind
 from groundstream.operators.clips.manager import ClipManager, ClipSettings
-from groundstream.operators.clips.order import ClipFiles
-from groundstream.operators.clips.render_job import left_behind
-from groundstream.operators.clips.render_worker import RenderWorker
+from groundstream.operators.clips.renderer import Renderer
+from groundstream.operators.clips.spec import ClipFiles
+from groundstream.operators.clips.writer import ClipWriter
 from groundstream.operators.events.engine import RuleEngine
 from groundstream.operators.events.event import Event, Sighting
 from groundstream.operators.events.rules import StreamRules
 from groundstream.operators.frames import FrameResult
-from groundstream.operators.recording.budget import DiskBudget, Shelf
+from groundstream.operators.recording.budget import DiskBudget, StreamFolders
+from groundstream.operators.recording.files import RecordedFile, RecordingChange
 from groundstream.operators.recording.index import IndexedClip, IndexWriter
-from groundstream.operators.recording.index_repair import clip_from_facts, mend
+from groundstream.operators.recording.index_repair import clip_from_facts, repair
 from groundstream.operators.recording.index_tables import INDEX
-from groundstream.operators.recording.recording import Recording
-from groundstream.operators.recording.recover import salvage
-from groundstream.operators.video.annotate import Shape
-from groundstream.operators.video.recorded import RecordedFile, RecordingChange
+from groundstream.operators.recording.recover import recover
+from groundstream.operators.recording.writer import RecordingWriter
 from groundstream.operators.video.ring import Ring
 from groundstream.operators.video.segment import Segment
+from groundstream.operators.video.shape import Shape
 
 CLIPS_FOLDER = "clips"
 RECORDING_FOLDER = "recording"
@@ -41,7 +40,7 @@ _log = logging.getLogger("groundstream.recorder")
 
 
 @dataclass(frozen=True)
-class RecorderSettings:
+class ArchiveSettings:
     """What is kept of a stream.
 
     Attributes:
@@ -61,15 +60,15 @@ class RecorderSettings:
     most_age_s: float | None = None
 
 
-class Recorder:
-    """Follows one stream: `take` each result, in order, then `end`, then `close`.
+class StreamArchive:
+    """Follows one stream: `update` with each result, in order, then `end`, then `close`.
 
-    What a dead run left in the folder, unfinished clips and recordings, is finished at the start.
-    Nothing here waits for a disk or for a picture to be drawn.
-
+    Events come of the rules; with a folder they are kept, and with them clips, the recording and the index.
+    What a dead run left there, unfinished clips and recordings, is finished at the start. Nothing here waits
+    for a disk or for a picture to be drawn.
     """
 
-    def __init__(self, stream_id: str, settings: RecorderSettings, folder: Path | None) -> None:
+    def __init__(self, stream_id: str, settings: ArchiveSettings, folder: Path | None) -> None:
         """Open what is kept.
 
         Args:
@@ -80,20 +79,30 @@ class Recorder:
         Raises:
             OutputError: the index cannot be written.
         """
-        self._stream_id = stream_id
-        self._news: queue.SimpleQueue[RecordingChange] = queue.SimpleQueue()
-        self._stopped: Event | None = None
+        self._log = logging.getLogger(f"groundstream.stream.{stream_id}")
         self._epoch = self._over = 0
-        self._lock = threading.Lock()
+        self._lock, self._closed = threading.Lock(), threading.Event()
         self._rules = RuleEngine(stream_id, settings.rules) if settings.rules is not None else None
-        self._store = _Store(stream_id, settings, folder, self._news.put) if folder is not None else None
+        self._pauses = _RecordingPauses(stream_id)
+        self._ring: Ring | None = None
+        self._manager: ClipManager | None = None
+        self._recording: RecordingWriter | None = None
+        self._index: IndexWriter | None = None
+        self._clip_writer: ClipWriter | None = None
+        self._renderer: Renderer | None = None
+        if folder is not None:
+            self._open(stream_id, settings, folder)
 
     def add_segment(self, segment: Segment) -> None:
         """Take a piece of the stream's video; called from the source's thread."""
-        if self._store is not None:
-            self._store.add_segment(segment)
+        if self._ring is not None:
+            self._ring.add(segment)
+        if self._manager is not None and segment.keyed:  # others cannot be decoded from their start
+            self._manager.add_segment(segment)
+        if self._recording is not None:
+            self._recording.add(segment)
 
-    def take(self, result: FrameResult) -> tuple[Event, ...]:
+    def update(self, result: FrameResult) -> tuple[Event, ...]:
         """Follow the next result; its objects get their zones.
 
         Returns:
@@ -104,9 +113,9 @@ class Recorder:
             # What was on its way when the source was lost begins nothing: nobody would end it.
             told = self._rules is not None and self._epoch > self._over
             events = self._rules.update(result).events if self._rules is not None and told else ()
-            if self._store is not None:
-                events = self._store.take(result, events)
-            return (*events, *self._recording_events())
+            if self._index is not None:
+                self._index.add_result(result)
+            return self._kept((*self._in_clips(result, events), *self._pauses.events()))
 
     def interrupt(self, reason: str) -> tuple[Event, ...]:
         """Return the messages that end what is open where the source is lost for now; from any thread.
@@ -118,10 +127,10 @@ class Recorder:
         """
         with self._lock:
             self._over = self._epoch
-            events = self._rules.end(reason) if self._rules is not None else ()
-            if self._store is not None:
-                self._store.interrupt(reason, events)
-            return (*events, *self._recording_events())
+            events = self._end_clips(reason, reason)
+            if self._recording is not None:
+                self._recording.end_file()
+            return self._kept((*events, *self._pauses.events()))
 
     def end(self, reason: str | None) -> tuple[Event, ...]:
         """Return the messages that end what is open, after the source has been closed.
@@ -131,31 +140,123 @@ class Recorder:
         """
         with self._lock:
             words = reason or "the stream has ended"
-            events = self._rules.end(words) if self._rules is not None else ()
-            if self._store is not None:
-                self._store.end(reason, events)
-            return (*events, *self._recording_events(words))
+            return self._kept((*self._end_clips(words, reason), *self._pauses.events(words)))
 
     def close(self) -> None:
         """Finish clips, recording and index; may be called twice."""
-        if self._store is not None:
-            self._store.close()
+        self._closed.set()
+        # In this order: the clip writer hands jobs to the renderer, and all tell the index what they made.
+        if self._clip_writer is not None:
+            self._clip_writer.close()
+        if self._recording is not None:
+            self._recording.close()
+        if self._renderer is not None:
+            self._renderer.close(RENDER_S)
+        if self._index is not None:
+            self._index.close()
 
-    def _recording_events(self, over: str | None = None) -> tuple[Event, ...]:
+    def _in_clips(self, result: FrameResult, events: tuple[Event, ...]) -> tuple[Event, ...]:
+        """Return the events with the names of their clips."""
+        if self._manager is None or self._ring is None:
+            return events
+        names = self._manager.add_result(result, events)
+        self._ring.keep_from(result.frame.time_s, result.frame.epoch)
+        return tuple(replace(event, clip=names.get(event.id, event.clip)) for event in events)
+
+    def _end_clips(self, words: str, reason: str | None) -> tuple[Event, ...]:
+        """End all events, saying `words`, and their clips; return the messages."""
+        events = self._rules.end(words) if self._rules is not None else ()
+        if self._manager is not None:
+            self._manager.end(reason, events)
+        return events
+
+    def _kept(self, events: tuple[Event, ...]) -> tuple[Event, ...]:
+        if self._index is not None:
+            for event in events:
+                self._index.add_event(event)
+        return events
+
+    def _open(self, stream_id: str, settings: ArchiveSettings, folder: Path) -> None:
+        """Open what goes to disk, and finish what a dead run left there."""
+        clips, recordings = folder / CLIPS_FOLDER, folder / RECORDING_FOLDER
+        index = self._index = IndexWriter(
+            folder / INDEX, stream_id, keep_observations=settings.file_s is not None
+        )
+        budget = DiskBudget(
+            [StreamFolders(recordings, clips, index)],
+            most_bytes=settings.most_bytes,
+            most_age_s=settings.most_age_s,
+        )
+
+        def file_made(file: RecordedFile) -> None:
+            index.add_file(file)
+            budget.enforce()
+
+        def clip_made(files: ClipFiles) -> None:
+            index.add_clip(indexed(files))
+            budget.enforce()
+
+        renderer = self._renderer = Renderer(clip_made, self._warn)
+        self._clip_writer = ClipWriter(renderer.put, self._warn)
+        if settings.clips is not None:
+            self._ring = Ring(settings.clips.reach_s, settings.ring_bytes)
+            self._manager = ClipManager(
+                stream_id,
+                settings.clips,
+                clips,
+                self._clip_writer,
+                self._ring.cut,
+                shapes_of(settings.rules),
+            )
+        if settings.file_s is not None:
+            self._recording = RecordingWriter(
+                recordings, settings.file_s, on_file=file_made, on_change=self._pauses.note
+            )
+        self._finish_left(index, renderer, clips, recordings)
+        threading.Thread(target=self._keep_budget, args=(budget,), name="disk budget", daemon=True).start()
+
+    def _finish_left(self, index: IndexWriter, renderer: Renderer, clips: Path, recordings: Path) -> None:
+        """Finish what a killed run left: recordings first, then the index learns of them, then clips."""
+        recover(recordings)
+        jobs = left_behind(clips)
+        repair(index, recordings, clips)
+        for job in jobs:
+            self._log.warning("the clip %s of a run that was killed is finished now", job.name)
+            renderer.put(job)
+
+    def _keep_budget(self, budget: DiskBudget) -> None:
+        """Delete what is too old also while nothing new is written."""
+        budget.enforce()
+        while not self._closed.wait(BUDGET_S):
+            budget.enforce()
+
+    def _warn(self, sentence: str) -> None:
+        self._log.warning("%s", sentence)
+
+
+class _RecordingPauses:
+    """Makes one event of each pause of the recording: `new` where it stops, `end` where it goes on."""
+
+    def __init__(self, stream_id: str) -> None:
+        self._stream_id = stream_id
+        self._changes: queue.SimpleQueue[RecordingChange] = queue.SimpleQueue()
+        self._stopped: Event | None = None
+
+    def note(self, change: RecordingChange) -> None:
+        """Take a change; from the recording's thread."""
+        self._changes.put(change)
+
+    def events(self, over: str | None = None) -> tuple[Event, ...]:
         """Return what became of the recording meanwhile; what is open ends where all is `over`."""
         told = []
-        while not self._news.empty():
-            if (event := self._recording_event(self._news.get())) is not None:
+        while not self._changes.empty():
+            if (event := self._event(self._changes.get())) is not None:
                 told.append(event)
         if over is not None and self._stopped is not None:
             told.append(_ended(self._stopped, time.time(), self._stopped.after, over))
-        if self._store is not None:
-            for event in told:
-                self._store.index.add_event(event)
         return tuple(told)
 
-    def _recording_event(self, change: RecordingChange) -> Event | None:
-        """Make one event of a recording that stops and goes on."""
+    def _event(self, change: RecordingChange) -> Event | None:
         state = Sighting(
             epoch=change.epoch,
             seq=-1,
@@ -185,105 +286,6 @@ def _ended(stopped: Event, wall: float, state: Sighting, truncated: str | None =
     """Return the end of a pause of the recording; the media clock may have begun anew meanwhile."""
     end_s = stopped.start_s + max(0.0, wall - stopped.after.wall_time)
     return replace(stopped, type="end", before=stopped.after, after=state, end_s=end_s, truncated=truncated)
-
-
-class _Store:
-    """What of a stream goes to disk."""
-
-    def __init__(
-        self,
-        stream_id: str,
-        settings: RecorderSettings,
-        folder: Path,
-        on_change: Callable[[RecordingChange], None],
-    ) -> None:
-        self._log = logging.getLogger(f"groundstream.stream.{stream_id}")
-        clips, recordings = folder / CLIPS_FOLDER, folder / RECORDING_FOLDER
-        self.index = IndexWriter(folder / INDEX, stream_id, keep_looks=settings.file_s is not None)
-        self._budget = DiskBudget(
-            [Shelf(recordings, clips, self.index)],
-            most_bytes=settings.most_bytes,
-            most_age_s=settings.most_age_s,
-        )
-        self._renderer = RenderWorker(self._clip_made, self._warn)
-        self._desk = ClipDesk(self._renderer.put, self._warn)
-        self._ring: Ring | None = None
-        self._manager: ClipManager | None = None
-        self._recording: Recording | None = None
-        if settings.clips is not None:
-            self._ring = Ring(settings.clips.reach_s, settings.ring_bytes)
-            self._manager = ClipManager(
-                stream_id, settings.clips, clips, self._desk, self._ring.cut, shapes_of(settings.rules)
-            )
-        if settings.file_s is not None:
-            self._recording = Recording(
-                recordings, settings.file_s, on_file=self._file_made, on_change=on_change
-            )
-        self._salvage(clips, recordings)
-        self._closed = threading.Event()
-        threading.Thread(target=self._keep_budget, name="disk budget", daemon=True).start()
-
-    def take(self, result: FrameResult, events: tuple[Event, ...]) -> tuple[Event, ...]:
-        self.index.add_result(result)
-        if self._manager is not None and self._ring is not None:
-            names = self._manager.add_result(result, events)
-            events = tuple(replace(event, clip=names.get(event.id, event.clip)) for event in events)
-            self._ring.keep_from(result.frame.time_s, result.frame.epoch)
-        for event in events:
-            self.index.add_event(event)
-        return events
-
-    def interrupt(self, reason: str, events: tuple[Event, ...]) -> None:
-        self.end(reason, events)
-        if self._recording is not None:
-            self._recording.end_file()
-
-    def end(self, reason: str | None, events: tuple[Event, ...]) -> None:
-        for event in events:
-            self.index.add_event(event)
-        if self._manager is not None:
-            self._manager.end(reason, events)
-
-    def close(self) -> None:
-        self._closed.set()
-        self._desk.close()
-        if self._recording is not None:
-            self._recording.close()
-        self._renderer.close(RENDER_S)
-        self.index.close()
-
-    def add_segment(self, segment: Segment) -> None:
-        if self._ring is not None:
-            self._ring.add(segment)
-        if self._manager is not None and segment.keyed:  # others cannot be decoded from their start
-            self._manager.add_segment(segment)
-        if self._recording is not None:
-            self._recording.add(segment)
-
-    def _salvage(self, clips: Path, recordings: Path) -> None:
-        salvage(recordings)
-        jobs = left_behind(clips)
-        mend(self.index, recordings, clips)
-        for job in jobs:
-            self._log.warning("the clip %s of a run that was killed is finished now", job.name)
-            self._renderer.put(job)
-
-    def _file_made(self, file: RecordedFile) -> None:
-        self.index.add_file(file)
-        self._budget.clear()
-
-    def _clip_made(self, files: ClipFiles) -> None:
-        self.index.add_clip(indexed(files))
-        self._budget.clear()
-
-    def _keep_budget(self) -> None:
-        """Delete what is too old also while nothing new is written."""
-        self._budget.clear()
-        while not self._closed.wait(BUDGET_S):
-            self._budget.clear()
-
-    def _warn(self, sentence: str) -> None:
-        self._log.warning("%s", sentence)
 
 
 def indexed(files: ClipFiles) -> IndexedClip:

@@ -11,8 +11,9 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from groundstream.operators.recording.files import is_recording
 from groundstream.operators.recording.index import IndexWriter
-from groundstream.operators.video.recorded import is_recording
+from groundstream.operators.utils.files import explain
 
 _log = logging.getLogger("groundstream.disk")
 #: Names of clips begin with their UTC time; their files share the name up to the first suffix of a kind.
@@ -20,7 +21,7 @@ _CLIP = re.compile(r"(?P<name>\d{8}T\d{6}\.\d{3}Z-.+?)\.(json|jpg|mp4|raw\.mp4|r
 
 
 @dataclass(frozen=True)
-class Shelf:
+class StreamFolders:
     """Where one stream's files lie.
 
     Attributes:
@@ -35,8 +36,8 @@ class Shelf:
 
 
 @dataclass(frozen=True)
-class Cleared:
-    """What a clearing took away.
+class Deleted:
+    """What was deleted to stay within the budget.
 
     Attributes:
         files: how many files.
@@ -54,7 +55,7 @@ class _Item:
     written: float
     size_bytes: int
     files: tuple[Path, ...]
-    shelf: Shelf
+    folders: StreamFolders
     is_clip: bool
 
 
@@ -65,20 +66,24 @@ class DiskBudget:
     still being written (`.part`, pending clips) never.
 
     Args:
-        shelves: whose files count together.
+        streams: whose files count together.
         most_bytes: size of all files that may not be passed; None has no limit.
         most_age_s: files go this long after they were finished; None keeps them.
     """
 
     def __init__(
-        self, shelves: Sequence[Shelf], *, most_bytes: int | None = None, most_age_s: float | None = None
+        self,
+        streams: Sequence[StreamFolders],
+        *,
+        most_bytes: int | None = None,
+        most_age_s: float | None = None,
     ) -> None:
         if (most_bytes is not None and most_bytes < 0) or (most_age_s is not None and most_age_s < 0):
             raise ValueError(f"expected limits of 0 or more, but got {most_bytes} bytes, {most_age_s} s")
-        self._shelves, self._most_bytes, self._most_age_s = shelves, most_bytes, most_age_s
+        self._streams, self._most_bytes, self._most_age_s = streams, most_bytes, most_age_s
         self._lock = threading.Lock()
 
-    def clear(self) -> Cleared:
+    def enforce(self) -> Deleted:
         """Delete what is too much or too old; from any thread, as a rule after a file was finished."""
         with self._lock:
             items = sorted(self._items(), key=lambda item: item.written)
@@ -88,15 +93,15 @@ class DiskBudget:
                 too_much = self._most_bytes is not None and total - freed > self._most_bytes
                 if (too_much or item.written < oldest_kept) and _delete(item):
                     files, freed = files + len(item.files), freed + item.size_bytes
-            return Cleared(files, freed)
+            return Deleted(files, freed)
 
     def _items(self) -> Iterator[_Item]:
-        for shelf in self._shelves:
-            for path in _files_in(shelf.recordings):
+        for folders in self._streams:
+            for path in _files_in(folders.recordings):
                 if is_recording(path.name):
-                    yield from _item(shelf, (path,), is_clip=False)
-            for files in _clips_in(shelf.clips):
-                yield from _item(shelf, files, is_clip=True)
+                    yield from _item(folders, (path,), is_clip=False)
+            for files in _clips_in(folders.clips):
+                yield from _item(folders, files, is_clip=True)
 
 
 def _files_in(folder: Path) -> list[Path]:
@@ -115,19 +120,19 @@ def _clips_in(folder: Path) -> Iterator[tuple[Path, ...]]:
     yield from (tuple(group) for group in groups.values() if any(path.suffix == ".json" for path in group))
 
 
-def _item(shelf: Shelf, files: tuple[Path, ...], *, is_clip: bool) -> Iterator[_Item]:
+def _item(folders: StreamFolders, files: tuple[Path, ...], *, is_clip: bool) -> Iterator[_Item]:
     with contextlib.suppress(OSError):  # somebody else deleted it just now
         facts = [path.stat() for path in files]
-        yield _Item(max(f.st_mtime for f in facts), sum(f.st_size for f in facts), files, shelf, is_clip)
+        yield _Item(max(f.st_mtime for f in facts), sum(f.st_size for f in facts), files, folders, is_clip)
 
 
 def _delete(item: _Item) -> bool:
     try:
-        # The facts go last: a clip without them counts as unfinished and would never be cleared again.
+        # The facts go last: a clip without them counts as unfinished and would never be deleted.
         for path in sorted(item.files, key=lambda path: path.suffix == ".json"):
             path.unlink(missing_ok=True)
     except OSError as error:
-        _log.warning("%s cannot be deleted: %s", item.files[0], error.strerror)
+        _log.warning("%s cannot be deleted: %s", item.files[0], explain(error))
         return False
     for path in item.files:
         _forget(item, path)
@@ -136,9 +141,9 @@ def _delete(item: _Item) -> bool:
 
 
 def _forget(item: _Item, path: Path) -> None:
-    if item.shelf.index is None:
+    if item.folders.index is None:
         return
     if not item.is_clip:
-        item.shelf.index.forget_file(path)
+        item.folders.index.forget_file(path)
     elif path.suffix == ".mp4" and not path.name.endswith(".raw.mp4"):
-        item.shelf.index.forget_clip(path)
+        item.folders.index.forget_clip(path)

@@ -15,12 +15,13 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from groundstream.operators.clips.timeline import Look, SeenObject, look_of
+from groundstream.operators.clips.timeline import Observation, SeenObject, observation_of
 from groundstream.operators.events.event import Event
 from groundstream.operators.frames import FrameResult
+from groundstream.operators.recording.files import RecordedFile
 from groundstream.operators.recording.index_tables import open_index, pack_objects
 from groundstream.operators.records.event import event_record
-from groundstream.operators.video.recorded import RecordedFile
+from groundstream.operators.utils.worker import Worker
 
 #: So much of what was seen may be lost with the process, and is not yet seen by readers.
 COMMIT_S = 1.0
@@ -28,6 +29,11 @@ _MOST_WAITING = 20_000
 #: Rows that are kept at most; the oldest go.
 _MOST_ROWS = {"frames": 5_000_000, "tracks": 200_000, "events": 200_000}
 _COMMITS_PER_TRIM = 60
+_TRIM = {
+    "frames": "DELETE FROM frames WHERE rowid <= (SELECT max(rowid) FROM frames) - ?",
+    "tracks": "DELETE FROM tracks WHERE rowid <= (SELECT max(rowid) FROM tracks) - ?",
+    "events": "DELETE FROM events WHERE rowid <= (SELECT max(rowid) FROM events) - ?",
+}
 
 _Statement = tuple[str, tuple[Any, ...]]
 
@@ -44,6 +50,27 @@ INSERT INTO events (id, run, kind, phrase, start_wall, end_wall, record) VALUES 
 ON CONFLICT (id) DO UPDATE SET end_wall = excluded.end_wall, record = json_set(
     excluded.record, '$.clip', coalesce(excluded.record ->> 'clip', record ->> 'clip'))
 """
+# A file without a run (recovered at the start of a later one) belongs to the newest run that had begun when
+# it was written; where clocks went back, to the first.
+_ADD_FILE = """
+INSERT OR REPLACE INTO recordings VALUES (
+    ?, coalesce(?, (SELECT max(run) FROM runs WHERE started_wall <= ?), (SELECT min(run) FROM runs)),
+    ?, ?, ?, ?, ?, ?)
+"""
+_ADD_FRAME = "INSERT INTO frames (run, epoch, time_s, objects) VALUES (?, ?, ?, ?)"
+_ADD_CLIP = "INSERT OR REPLACE INTO clips VALUES (?, ?, ?, ?, ?, ?, ?, ?)"
+_NAME_CLIP = "UPDATE events SET record = json_set(record, '$.clip', ?) WHERE id = ?"
+_UNNAME_CLIP = "UPDATE events SET record = json_set(record, '$.clip', NULL) WHERE record ->> 'clip' = ?"
+# What was seen in a file goes with it, by the file's name; an event stays as long as its clip.
+_FORGET_FILE = (
+    """DELETE FROM frames WHERE EXISTS (SELECT 1 FROM recordings AS r WHERE r.path = ? AND r.run = frames.run
+    AND r.epoch = frames.epoch AND frames.time_s >= r.start_s AND frames.time_s < r.end_s)""",
+    """DELETE FROM tracks WHERE EXISTS (SELECT 1 FROM recordings AS r WHERE r.path = ? AND r.run = tracks.run
+    AND r.epoch = tracks.epoch AND tracks.last_s >= r.start_s AND tracks.last_s < r.end_s)""",
+    """DELETE FROM events WHERE EXISTS (SELECT 1 FROM recordings AS r WHERE r.path = ? AND r.run = events.run
+    AND events.end_wall >= r.start_wall AND events.end_wall < r.end_wall) AND record ->> 'clip' IS NULL""",
+    "DELETE FROM recordings WHERE path = ?",
+)
 
 
 @dataclass(frozen=True)
@@ -95,15 +122,15 @@ class IndexWriter:
     Args:
         path: the file; made when it is not there.
         stream_id: the stream.
-        keep_looks: what was seen in every frame is kept, too, as long as its recording; for `export`.
+        keep_observations: what was seen in every frame is kept, too, as long as its recording; for `export`.
 
     Raises:
         OutputError: it cannot be written, or another version of groundstream made it.
     """
 
-    def __init__(self, path: Path, stream_id: str, *, keep_looks: bool) -> None:
+    def __init__(self, path: Path, stream_id: str, *, keep_observations: bool) -> None:
         self.lost = 0
-        self.path, self._keep_looks = path, keep_looks
+        self.path, self._keep_observations = path, keep_observations
         self._connection = open_index(path)
         with self._connection:
             made = self._connection.execute(
@@ -113,26 +140,29 @@ class IndexWriter:
         self._queue: deque[_Statement] = deque()
         self._tracks: dict[tuple[str, str], _Sightings] = {}
         self._saw_objects = False
-        self._change = threading.Condition()
-        self._closing, self._asked, self._done, self._commits = False, 0, 0, 0
+        self._lock = threading.Lock()
+        self._commits = 0
         self._log = logging.getLogger(f"groundstream.stream.{stream_id}")
-        self._thread = threading.Thread(target=self._run, name=f"index {stream_id}", daemon=True)
-        self._thread.start()
+        # Its items are requests to commit: the rows lie in a queue of their own, since a commit costs as much
+        # as hundreds of rows. Without a request there is one each second.
+        self._worker = Worker[threading.Event | None](
+            f"index {stream_id}", self._commit, idle=self._commit, idle_s=COMMIT_S, finish=self._finish
+        )
 
     def add_result(self, result: FrameResult) -> None:
         """Note what was seen in a frame."""
-        look = look_of(result)
-        if look is None:
+        observation = observation_of(result)
+        if observation is None:
             return
         statements: list[_Statement] = []
         # Of frames without objects one is enough: it says that the tracks before it were not there.
-        if self._keep_looks and (look.objects or self._saw_objects):
-            sql = "INSERT INTO frames (run, epoch, time_s, objects) VALUES (?, ?, ?, ?)"
-            statements.append((sql, (self._run_id, look.epoch, look.time_s, pack_objects(look.objects))))
-        self._saw_objects = bool(look.objects)
-        with self._change:
-            self._note(look, result.frame.wall_time)
-            self._put(statements)
+        if self._keep_observations and (observation.objects or self._saw_objects):
+            row = (self._run_id, observation.epoch, observation.time_s, pack_objects(observation.objects))
+            statements.append((_ADD_FRAME, row))
+        self._saw_objects = bool(observation.objects)
+        with self._lock:
+            self._note(observation, result.frame.wall_time)
+        self._put(statements)
 
     def add_event(self, event: Event) -> None:
         """Note the newest state of an event."""
@@ -140,114 +170,88 @@ class IndexWriter:
         end_wall = None if event.end_s is None else start_wall + event.end_s - event.start_s
         record = json.dumps(event_record(event), ensure_ascii=False)
         row = (event.id, self._run_id, event.kind, event.after.phrase, start_wall, end_wall, record)
-        with self._change:
-            self._put([(_ADD_EVENT, row)])
-            self._commit_now()
+        self._put([(_ADD_EVENT, row)], at_once=True)
 
-    def add_file(self, file: RecordedFile, *, salvaged: bool = False) -> None:
-        """Note a finished file of the recording; a salvaged one belongs to the run that wrote it last."""
-        by_time = "coalesce((SELECT max(run) FROM runs WHERE started_wall <= ?), (SELECT min(run) FROM runs))"
-        run = by_time if salvaged else "?"
-        sql = f"INSERT OR REPLACE INTO recordings VALUES (?, {run}, ?, ?, ?, ?, ?, ?)"  # noqa: S608 -- constants
+    def add_file(self, file: RecordedFile, *, recovered: bool = False) -> None:
+        """Note a finished file of the recording; a recovered one belongs to the run that wrote it last."""
+        run = (None, _written(file)) if recovered else (self._run_id, None)
         row = (file.epoch, file.start_s, file.end_s, file.start_wall, file.end_wall, file.size_bytes)
-        with self._change:
-            self._put([(sql, (self._name(file.path), _written(file) if salvaged else self._run_id, *row))])
-            self._commit_now()
+        self._put([(_ADD_FILE, (self._name(file.path), *run, *row))], at_once=True)
 
     def add_clip(self, clip: IndexedClip) -> None:
         """Note a finished clip, also in its events."""
         row = (clip.epoch, clip.start_s, clip.end_s, clip.start_wall, clip.end_wall, json.dumps(clip.events))
-        sql = "INSERT OR REPLACE INTO clips VALUES (?, ?, ?, ?, ?, ?, ?, ?)"
-        named = "UPDATE events SET record = json_set(record, '$.clip', ?) WHERE id = ?"
-        with self._change:
-            self._put([(sql, (self._name(clip.path), self._run_id, *row))])
-            self._put([(named, (clip.path.name, event)) for event in clip.events])
-            self._commit_now()
+        named = [(_NAME_CLIP, (clip.path.name, event)) for event in clip.events]
+        self._put([(_ADD_CLIP, (self._name(clip.path), self._run_id, *row)), *named], at_once=True)
 
     def forget_file(self, path: Path) -> None:
         """Take out a file of the recording that is gone, with what was seen in it."""
         name = self._name(path)
-        within = "EXISTS (SELECT 1 FROM recordings AS r WHERE r.path = ? AND r.run = {0}.run AND {1})"
-        in_file = "r.epoch = {0}.epoch AND {0}.{1} >= r.start_s AND {0}.{1} < r.end_s"
-        statements: list[_Statement] = [
-            (f"DELETE FROM {table} WHERE {within.format(table, condition)}", (name,))  # noqa: S608 -- constants
-            for table, condition in (
-                ("frames", in_file.format("frames", "time_s")),
-                ("tracks", in_file.format("tracks", "last_s")),
-                ("events", "events.end_wall >= r.start_wall AND events.end_wall < r.end_wall"),
-            )
-        ]
-        # An event stays as long as its clip.
-        statements[-1] = (f"{statements[-1][0]} AND record ->> 'clip' IS NULL", (name,))
-        with self._change:
-            self._put([*statements, ("DELETE FROM recordings WHERE path = ?", (name,))])
+        self._put([(sql, (name,)) for sql in _FORGET_FILE])
 
     def forget_clip(self, path: Path) -> None:
         """Take out a clip that is gone, with its events."""
-        name = self._name(path)
-        events = "DELETE FROM events WHERE record ->> 'clip' = ?"
-        with self._change:
-            self._put([(events, (path.name,)), ("DELETE FROM clips WHERE path = ?", (name,))])
+        events, clips = "DELETE FROM events WHERE record ->> 'clip' = ?", "DELETE FROM clips WHERE path = ?"
+        self._put([(events, (path.name,)), (clips, (self._name(path),))])
 
     def unname_clip(self, name: str) -> None:
         """Take the name of a clip that was never made out of its events."""
-        sql = "UPDATE events SET record = json_set(record, '$.clip', NULL) WHERE record ->> 'clip' = ?"
-        with self._change:
-            self._put([(sql, (name,))])
+        self._put([(_UNNAME_CLIP, (name,))])
 
     def flush(self, timeout_s: float = 30.0) -> bool:
         """Wait until all that was added so far can be read; False when that takes too long."""
-        with self._change:
-            self._commit_now()
-            asked = self._asked
-            return self._change.wait_for(lambda: self._done >= asked, timeout_s)
+        done = threading.Event()
+        return self._worker.put(done) and done.wait(timeout_s)
 
     def close(self, timeout_s: float = 30.0) -> None:
         """Write what waits and close the file; may be called twice."""
-        with self._change:
-            self._closing = True
-            self._change.notify_all()
-        self._thread.join(timeout_s)
-
-    def _commit_now(self) -> None:
-        """What is seldom and matters does not wait for the next second."""
-        self._asked += 1
-        self._change.notify_all()
+        self._worker.close(timeout_s)
 
     def _name(self, path: Path) -> str:
         """Return `path` as seen from the index, so that the folder can be moved as a whole."""
         return os.path.relpath(path, self.path.parent)
 
-    def _put(self, statements: Sequence[_Statement]) -> None:
-        self._queue.extend(statements)
-        while len(self._queue) > _MOST_WAITING:
-            self._queue.popleft()
-            self.lost += 1
+    def _put(self, statements: Sequence[_Statement], *, at_once: bool = False) -> None:
+        """Have `statements` written with the next commit; `at_once` is for what is seldom and matters."""
+        with self._lock:
+            self._queue.extend(statements)
+            while len(self._queue) > _MOST_WAITING:
+                self._queue.popleft()
+                self.lost += 1
+        if at_once:
+            self._worker.put(None)
 
-    def _note(self, look: Look, wall: float) -> None:
-        for seen in look.objects:
+    def _note(self, observation: Observation, wall: float) -> None:
+        for seen in observation.objects:
             if not seen.track_id:
                 continue
             noted = self._tracks.get((seen.track_id, seen.phrase))
             if noted is None:
-                noted = _Sightings(look.epoch, look.time_s, wall, look.time_s, wall, seen, look.time_s)
+                noted = _Sightings(
+                    observation.epoch,
+                    observation.time_s,
+                    wall,
+                    observation.time_s,
+                    wall,
+                    seen,
+                    observation.time_s,
+                )
                 self._tracks[seen.track_id, seen.phrase] = noted
-            noted.last_s, noted.last_wall = look.time_s, wall
+            noted.last_s, noted.last_wall = observation.time_s, wall
             if seen.score > noted.best.score:
-                noted.best, noted.best_s = seen, look.time_s
+                noted.best, noted.best_s = seen, observation.time_s
 
-    def _run(self) -> None:
-        closing = False
-        while not closing:
-            with self._change:
-                self._change.wait_for(lambda: self._closing or self._asked > self._done, COMMIT_S)
-                closing, asked = self._closing, self._asked
-                statements, self._queue = list(self._queue), deque()
-                tracks, self._tracks = self._tracks, {}
-            self._write([*statements, *self._track_rows(tracks)])
-            with self._change:
-                self._done = asked
-                self._change.notify_all()
+    def _commit(self, done: threading.Event | None = None) -> None:
+        """Write what has come since the last time; then say that it is `done`."""
+        with self._lock:
+            statements, self._queue = list(self._queue), deque()
+            tracks, self._tracks = self._tracks, {}
+        self._write([*statements, *self._track_rows(tracks)])
+        if done is not None:
+            done.set()
+
+    def _finish(self) -> None:
+        self._commit()
         with contextlib.suppress(sqlite3.Error):
             self._connection.close()
 
@@ -277,8 +281,7 @@ class IndexWriter:
 
     def _trim(self) -> None:
         for table, most in _MOST_ROWS.items():
-            sql = f"DELETE FROM {table} WHERE rowid <= (SELECT max(rowid) FROM {table}) - ?"  # noqa: S608
-            self._connection.execute(sql, (most,))
+            self._connection.execute(_TRIM[table], (most,))
 
 
 def _written(file: RecordedFile) -> float:

@@ -9,11 +9,11 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
-from groundstream.operators.clips.timeline import Look
+from groundstream.operators.clips.timeline import Observation
 from groundstream.operators.events.event import Event, EventKind
+from groundstream.operators.recording.files import RecordedFile
 from groundstream.operators.recording.index_tables import INDEX, read_index, unpack_objects
 from groundstream.operators.records.event import event_from_record
-from groundstream.operators.video.recorded import RecordedFile
 
 
 @dataclass(frozen=True)
@@ -157,7 +157,7 @@ def segments_between(
     return sorted(found, key=lambda recording: recording.file.start_wall)
 
 
-def frames_between(recording: IndexedRecording, start_s: float, end_s: float) -> list[Look]:
+def frames_between(recording: IndexedRecording, start_s: float, end_s: float) -> list[Observation]:
     """Return what was seen in a recorded file from `start_s` to before `end_s`, in media time.
 
     Frames in which nothing was seen, as the one before, are left out.
@@ -172,7 +172,7 @@ def frames_between(recording: IndexedRecording, start_s: float, end_s: float) ->
     epoch = recording.file.epoch
     with contextlib.closing(read_index(recording.index)) as connection:
         rows = connection.execute(sql, (recording.run, epoch, start_s, end_s)).fetchall()
-    return [Look(epoch, time_s, tuple(unpack_objects(packed))) for time_s, packed in rows]
+    return [Observation(epoch, time_s, tuple(unpack_objects(packed))) for time_s, packed in rows]
 
 
 def _rows(

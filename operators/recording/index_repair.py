@@ -7,21 +7,21 @@ import json
 import sqlite3
 from collections.abc import Iterable, Iterator
 from dataclasses import replace
-from datetime import datetime
 from pathlib import Path
 
-from groundstream.operators.clips.place import PENDING
+from groundstream.operators.clips.job import PENDING
 from groundstream.operators.events.event import Event
+from groundstream.operators.recording.files import is_recording
 from groundstream.operators.recording.index import IndexedClip, IndexWriter
 from groundstream.operators.recording.index_tables import read_index
 from groundstream.operators.recording.recover import finished_file
 from groundstream.operators.records.event import event_from_record
-from groundstream.operators.video.recorded import is_recording
+from groundstream.operators.utils.times import from_rfc3339
 
 KILLED = "the run was killed"
 
 
-def mend(index: IndexWriter, recordings: Path, clips: Path) -> None:
+def repair(index: IndexWriter, recordings: Path, clips: Path) -> None:
     """Tell `index` what the last second of a killed run did not get there; no clip may be in the making.
 
     Recordings and clips that it does not know are entered, those that are gone are taken out, and events
@@ -36,23 +36,24 @@ def mend(index: IndexWriter, recordings: Path, clips: Path) -> None:
         OutputError: the index cannot be read.
     """
     with contextlib.closing(read_index(index.path)) as connection:
-        _mend_recordings(connection, index, recordings)
+        _repair_recordings(connection, index, recordings)
         for event in _open_events(connection):  # before their clips are looked at
             index.add_event(event)
-        _mend_clips(connection, index, clips)
+        _repair_clips(connection, index, clips)
 
 
-def _mend_recordings(connection: sqlite3.Connection, index: IndexWriter, folder: Path) -> None:
-    known, there = _known(connection, "recordings"), set(filter(is_recording, _names(folder)))
+def _repair_recordings(connection: sqlite3.Connection, index: IndexWriter, folder: Path) -> None:
+    known = _last_parts(connection.execute("SELECT path FROM recordings"))
+    there = set(filter(is_recording, _names(folder)))
     for name in sorted(there - known):
         if (file := finished_file(folder / name)) is not None:
-            index.add_file(file, salvaged=True)
+            index.add_file(file, recovered=True)
     for name in known - there:
         index.forget_file(folder / name)
 
 
-def _mend_clips(connection: sqlite3.Connection, index: IndexWriter, folder: Path) -> None:
-    known, there = _known(connection, "clips"), _names(folder)
+def _repair_clips(connection: sqlite3.Connection, index: IndexWriter, folder: Path) -> None:
+    known, there = _last_parts(connection.execute("SELECT path FROM clips")), _names(folder)
     for name in sorted(there - known):
         if name.endswith(".json") and (clip := _clip_of(folder / name, known)) is not None:
             index.add_clip(clip)
@@ -89,8 +90,8 @@ def clip_from_facts(path: Path, facts: dict[str, object]) -> IndexedClip:
         int(str(facts["epoch"])),
         float(got["start_s"]),
         float(got["end_s"]),
-        datetime.fromisoformat(str(facts["start_wall"])).timestamp(),
-        datetime.fromisoformat(str(facts["end_wall"])).timestamp(),
+        from_rfc3339(str(facts["start_wall"])),
+        from_rfc3339(str(facts["end_wall"])),
         tuple(str(event["id"]) for event in events),
     )
 
@@ -101,8 +102,8 @@ def _open_events(connection: sqlite3.Connection) -> Iterator[Event]:
         yield replace(event, type="end", end_s=event.after.time_s, truncated=KILLED)
 
 
-def _known(connection: sqlite3.Connection, table: str) -> set[str]:
-    return {Path(row[0]).name for row in connection.execute(f"SELECT path FROM {table}")}  # noqa: S608 -- constants
+def _last_parts(paths: sqlite3.Cursor) -> set[str]:
+    return {Path(row[0]).name for row in paths}
 
 
 def _names(folder: Path) -> set[str]:

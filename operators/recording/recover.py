@@ -9,16 +9,17 @@ from typing import BinaryIO, cast
 
 import av
 
-from groundstream.operators.utils.files import GuardedFile, cut_to_whole_boxes, held
-from groundstream.operators.video.recorded import PART, RecordedFile, into_place, is_part
-from groundstream.operators.video.remux import copy_joined, facts_of
+from groundstream.operators.recording.files import PART, RecordedFile, into_place, is_part
+from groundstream.operators.utils.files import GuardedFile, cut_to_whole_boxes, explain, held
+from groundstream.operators.video.joined_file import FileFacts, copy_joined
 
 _log = logging.getLogger("groundstream.recording")
-#: A copy that is not finished; one that a killed salvage left is thrown away, its origin is still there.
+#: Ends the name of a copy that is not finished; one that a killed run left is thrown away, its origin is
+#: still there. The word is older than `recover`; another one would leave copies of older versions lying.
 _COPY = ".salvage"
 
 
-def salvage(folder: Path) -> list[RecordedFile]:
+def recover(folder: Path) -> list[RecordedFile]:
     """Finish the recordings in `folder` that nobody is writing, and return them.
 
     They are copied into ordinary files, packet by packet; where there is no room for a copy, they are cut
@@ -33,7 +34,7 @@ def salvage(folder: Path) -> list[RecordedFile]:
 def finished_file(path: Path) -> RecordedFile | None:
     """Return a finished recording as it describes itself; None where it is none."""
     try:
-        facts = facts_of(path)
+        facts = FileFacts.read(path)
         length_s = 0.0 if facts is None else copy_joined(path, None)
         size_bytes = path.stat().st_size
     except (OSError, av.FFmpegError):
@@ -52,13 +53,13 @@ def _if_left(part: Path) -> RecordedFile | None:
         with held(part) as ours:
             return _finish(part) if ours else None
     except OSError as error:  # libav's errors about places are of this kind, too
-        _log.warning("%s: cannot be finished now: %s", part, error.strerror or error)
+        _log.warning("%s: cannot be finished now: %s", part, explain(error))
         return None
 
 
 def _finish(part: Path) -> RecordedFile | None:
     try:
-        facts = facts_of(part)
+        facts = FileFacts.read(part)
     except av.InvalidDataError:
         part.unlink()  # the run was killed before the head of the file was written
         return None
@@ -69,7 +70,7 @@ def _finish(part: Path) -> RecordedFile | None:
     if length_s == 0:
         part.unlink()
         return None
-    # When it was written tells its run and its age; saving it has made it no younger.
+    # When it was written tells its run and its age; recovering it has made it no younger.
     os.utime(part, ns=(written.st_atime_ns, written.st_mtime_ns))
     path = into_place(part)
     _log.info("%s: saved %.1f s of a run that was killed", path, length_s)

@@ -5,19 +5,15 @@ from __future__ import annotations
 import threading
 import time
 
-import av
-
 from groundstream.operators.errors import Reason, SourceError
 from groundstream.operators.frames import Position
-from groundstream.operators.sources.base import OnStatus, Source
-from groundstream.operators.sources.clock import Sampler
-from groundstream.operators.sources.connection import Camera, Connection
-from groundstream.operators.sources.decode import interval_of
+from groundstream.operators.sources.base import OnStatus, Semantics, Source, SourceInfo, State
+from groundstream.operators.sources.connection import CameraSpec, Connection
+from groundstream.operators.sources.decode import FramePath
 from groundstream.operators.sources.options import SourceOptions
-from groundstream.operators.sources.values import Semantics, SourceInfo, State
 from groundstream.operators.urls import mask
 from groundstream.operators.utils.backoff import Backoff
-from groundstream.operators.video.tap import GopCutter, PacketTap
+from groundstream.operators.video.tap import PacketTap
 
 #: A connection that lasted this long was a good one: the next loss is tried again quickly.
 _GOOD_STRETCH_S = 10.0
@@ -39,7 +35,7 @@ class CameraSource(Source):
     def __init__(
         self,
         stream_id: str,
-        camera: Camera,
+        camera: CameraSpec,
         semantics: Semantics,
         options: SourceOptions,
         on_status: OnStatus | None,
@@ -53,11 +49,10 @@ class CameraSource(Source):
         self._current: Connection | None = None
         self._abandoned: list[Connection] = []
         self._epoch = 0
-        self._sampler = Sampler(options.fps)
 
     def close(self) -> None:
         """Stop, from any thread, as often as wanted; takes a second at most. An iteration ends."""
-        self._closing.set()
+        self.closing.set()
         self._wake.set()
         super().close()
 
@@ -66,46 +61,14 @@ class CameraSource(Source):
         super().go_on_after(position)
         self._epoch = position.epoch
 
-    def connected(self, connection: Connection, info: SourceInfo) -> None:
-        """Begin a new epoch with the first picture of `connection`."""
-        if connection is not self._current:
-            return
-        self._epoch += 1
-        self.counters.reconnects = self._epoch - 1
-        self.info = info
-        self._sampler = Sampler(self._options.fps)
-        words = f"{self._label}: running, {info.width}x{info.height} {info.codec}"
-        self._tell("running", None, words, self._epoch)
-
-    def receive(self, connection: Connection, picture: av.VideoFrame, time_s: float) -> bool:
-        """Take a picture of the current connection; refuse those of one that was given up."""
-        if connection is not self._current or self._closing.is_set():
-            return False
-        self.counters.frames_read += 1
-        if not self._sampler.keeps(time_s):
-            self.counters.frames_skipped += 1
-            return True
-        return self._hand_on(picture, time_s, self._epoch)
-
-    def cutter(self, connection: Connection, stream: av.VideoStream) -> GopCutter | None:
-        """Return who cuts the packets of `connection` for the tap; None where there is no tap."""
-        if self._tap is None:
-            return None
-
-        def epoch() -> int | None:
-            # The first picture begins the epoch; what was read before it belongs to nobody.
-            return self._epoch if connection is self._current and connection.frames else None
-
-        return self._tap.cutter(stream, self._stream_id, epoch, interval_of(stream))
-
     def _produce(self) -> None:
         self._tell("starting", None, f"{self._label}: connecting", epoch=1)
-        while not self._closing.is_set():
+        while not self.closing.is_set():
             started = time.monotonic()
             connection = self._connect()
             failure = self._watch(connection)
             self._leave(connection)
-            if self._closing.is_set():
+            if self.closing.is_set():
                 break
             if failure.reason is Reason.ENDED and (connection.finished or not self._options.reconnect):
                 self._tell("ended", None, f"{self._label}: ended", self._epoch)
@@ -117,23 +80,33 @@ class CameraSource(Source):
             )
 
     def _connect(self) -> Connection:
+        def epoch() -> int | None:
+            # The first frame begins the epoch; what was read before it belongs to nobody. So does what comes
+            # late from a connection that was given up.
+            return self._epoch if connection is self._current and connection.frames else None
+
         self._wake.clear()
+        path = FramePath(self, self._options, epoch, self._tap)
         connection = Connection(
-            self._camera,
-            self,
-            self.counters,
-            self._line,
-            self._log,
-            on_end=self._wake.set,
-            resumes=self._epoch > 0,
+            self._camera, path, self._begin_epoch, on_end=self._wake.set, resumes=self._epoch > 0
         )
         self._current = connection
         connection.start()
         return connection
 
+    def _begin_epoch(self, connection: Connection, info: SourceInfo) -> None:
+        """Begin a new epoch with the first frame of `connection`."""
+        if connection is not self._current:
+            return
+        self._epoch += 1
+        self.counters.reconnects = self._epoch - 1
+        self.info = info
+        words = f"{self._label}: running, {info.width}x{info.height} {info.codec}"
+        self._tell("running", None, words, self._epoch)
+
     def _watch(self, connection: Connection) -> SourceError:
         """Wait until `connection` has ended, is overdue, or the source closes; return why."""
-        while not self._closing.is_set():
+        while not self.closing.is_set():
             self._wake.wait(connection.next_check_s)
             self._wake.clear()  # it may have been an older connection that ended at last
             if connection.ending is not None:
@@ -147,7 +120,7 @@ class CameraSource(Source):
     def _leave(self, connection: Connection) -> None:
         connection.abandon()
         self._current = None
-        connection.join(_CLOSE_S if self._closing.is_set() else 0.0)
+        connection.join(_CLOSE_S if self.closing.is_set() else 0.0)
         self._abandoned = [other for other in (*self._abandoned, connection) if other.is_alive]
 
     def _wait_after(self, failure: SourceError, good: bool) -> None:
@@ -156,8 +129,8 @@ class CameraSource(Source):
         if good:
             self._backoff.reset()
         slow = failure.reason is Reason.AUTHENTICATION
-        self._closing.wait(self._backoff.slowest_s() if slow else self._backoff.next_s())
-        while len(self._abandoned) >= MAX_ABANDONED and not self._closing.wait(_CROWDED_S):
+        self.closing.wait(self._backoff.slowest_s() if slow else self._backoff.next_s())
+        while len(self._abandoned) >= MAX_ABANDONED and not self.closing.wait(_CROWDED_S):
             self._abandoned = [other for other in self._abandoned if other.is_alive]
         if state == "stalled":
             self._tell("reconnecting", failure.reason, f"{self._label}: connecting again", self._epoch)

@@ -2,36 +2,35 @@
 
 from __future__ import annotations
 
-import logging
+import statistics
 import threading
 import time
-from collections.abc import Callable, Generator
+from collections import deque
+from collections.abc import Callable
 from contextlib import closing
 from dataclasses import dataclass
-from typing import Protocol
 
 import av
-from av.container import InputContainer
 
 from groundstream.operators.errors import Reason, SourceError
-from groundstream.operators.sources.clock import Clock, Pacer
-from groundstream.operators.sources.decode import (
+from groundstream.operators.sources.base import SourceInfo
+from groundstream.operators.sources.container import (
     Address,
-    Decoder,
-    arrival_of,
     info_of,
     interval_of,
     open_container,
-    presentation_of,
     video_stream,
 )
+from groundstream.operators.sources.decode import Clock, FramePath, Pacer, arrival_of, presentation_of
 from groundstream.operators.sources.failures import live_failure
-from groundstream.operators.sources.patience import CEILING_S, Patience
-from groundstream.operators.sources.queues import Line
-from groundstream.operators.sources.values import SourceCounters, SourceInfo
 from groundstream.operators.urls import mask
-from groundstream.operators.video.tap import GopCutter
 
+#: Silence that is borne while the frame rate is not known: connecting, first packet, first few frames.
+START_S = 20.0
+#: No camera is waited for longer than this unless the user says so.
+CEILING_S = 60.0
+_MEASURED_GAPS = 5
+_REMEMBERED_GAPS = 100
 #: Inputs whose frames carry no time; libav makes up 25 frames a second. The arrival is taken instead.
 _WITHOUT_TIMES = ("mpjpeg",)
 #: Packets without a single picture are borne this long: who joins late waits for a key frame.
@@ -39,7 +38,7 @@ NO_PICTURE_S = 60.0
 
 
 @dataclass(frozen=True)
-class Camera:
+class CameraSpec:
     """How a camera is reached and what is expected of it.
 
     Attributes:
@@ -59,20 +58,33 @@ class Camera:
     may_finish: bool = False
 
 
-class Receiver(Protocol):
-    """What a connection hands its pictures to."""
+class Patience:
+    """Follows the distance of a camera's packets.
 
-    def warn(self, message: str) -> None:
-        """Say to the user, once, what is not as it was asked for."""
+    The limit is ten median distances or three times the longest recent one, whichever is longer, between
+    `floor_s` and 60 s: a camera of 25 frames a second is given up after two seconds of silence, one that
+    sends a frame every five seconds after fifty, one whose network hiccups for a second after three.
+    """
 
-    def connected(self, connection: Connection, info: SourceInfo) -> None:
-        """Hear that the first picture has come."""
+    def __init__(self, floor_s: float, fixed_s: float | None = None) -> None:
+        """Take the lowest limit, and the user's own limit, which then always holds."""
+        self._floor_s, self._fixed_s = floor_s, fixed_s
+        self._gaps_s: deque[float] = deque(maxlen=_REMEMBERED_GAPS)
 
-    def cutter(self, connection: Connection, stream: av.VideoStream) -> GopCutter | None:
-        """Return who takes the packets of `stream`; None when nobody does."""
+    def note_gap(self, gap_s: float) -> None:
+        """Take the time between two packets into account."""
+        self._gaps_s.append(gap_s)
 
-    def receive(self, connection: Connection, picture: av.VideoFrame, time_s: float) -> bool:
-        """Take a picture; False ends the connection."""
+    @property
+    def limit_s(self) -> float:
+        """Seconds of silence after which the stream counts as stalled."""
+        if self._fixed_s is not None:
+            return self._fixed_s
+        gaps_s = tuple(self._gaps_s)  # the reading thread appends meanwhile
+        if len(gaps_s) < _MEASURED_GAPS:
+            return START_S
+        wanted_s = max(self._floor_s, 10 * statistics.median(gaps_s), 3 * max(gaps_s))
+        return min(wanted_s, CEILING_S)
 
 
 class Connection:
@@ -81,30 +93,33 @@ class Connection:
     A read that hangs cannot be interrupted from outside. `abandon` therefore only cuts the thread off from
     its receiver; it ends by itself when the read returns, at the latest after libav's own time limit, and
     closes its container then. Until that moment a thread, a socket and a decoder are held.
+
+    Attributes:
+        frames: how many were decoded.
+        ending: why it ended; None while it reads.
+        finished: that what it reads is a recording with an end.
     """
 
     def __init__(
         self,
-        camera: Camera,
-        receiver: Receiver,
-        counters: SourceCounters,
-        line: Line,
-        log: logging.Logger,
+        camera: CameraSpec,
+        path: FramePath,
+        on_first: Callable[[Connection, SourceInfo], None],
         on_end: Callable[[], None],
         resumes: bool,
     ) -> None:
-        """Take what to read and for whom; `resumes` says that pictures came before this connection."""
+        """Take what to read and where its frames go; `resumes`: frames came before this connection."""
+        self.frames = 0
         self.ending: SourceError | None = None
         self.finished = False
-        self.frames = 0
-        self._camera, self._receiver, self._resumes = camera, receiver, resumes
-        self._counters, self._line, self._log, self._on_end = counters, line, log, on_end
+        self._camera, self._path, self._resumes = camera, path, resumes
+        self._on_first, self._on_end = on_first, on_end
         self._patience = Patience(camera.floor_s, camera.patience_s)
         self._abandoned = threading.Event()
         self._packets, self._busy = 0, False
-        self._cutter: GopCutter | None = None
         self._last_packet = self._last_picture = time.monotonic()
-        self._thread = threading.Thread(target=self._run, name=f"read {log.name}", daemon=True)
+        name = f"read {path.source.log.name}"
+        self._thread = threading.Thread(target=self._run, name=name, daemon=True)
 
     def start(self) -> None:
         """Begin to connect."""
@@ -113,8 +128,7 @@ class Connection:
     def abandon(self) -> None:
         """Take nothing from this connection any more; the video that it has read is cut off here."""
         self._abandoned.set()
-        if self._cutter is not None:
-            self._cutter.end()
+        self._path.end_segment()
 
     @property
     def is_alive(self) -> bool:
@@ -151,40 +165,33 @@ class Connection:
             # Only a failed opening is examined: afterwards the host, the port and TLS are known to work.
             self.ending = live_failure(self._camera.uri, error, examine=self.frames == 0)
             if not isinstance(error, (av.FFmpegError, SourceError)):
-                self._log.exception("reading this camera failed in an unexpected way")
+                self._path.source.log.exception("reading this camera failed in an unexpected way")
         finally:
             self._on_end()
 
     def _read(self) -> None:
-        with open_container(self._camera.address, self._receiver.warn) as container:
-            stream = video_stream(container, mask(self._camera.uri), self._camera.address.threading)
+        address = self._camera.address
+        with open_container(address, self._path.source.warn) as container:
+            stream = video_stream(container, mask(self._camera.uri), address.threading)
             self.finished = self._camera.may_finish and container.duration is not None
             if self.finished and self._resumes:
                 # The live playlist that was followed is finished: what it holds now has been seen.
                 raise SourceError("the recording is complete", Reason.ENDED)
-            pacer = self._pacer_for(container)
-            with closing(self._pictures(container, stream)) as pictures:
-                for picture, time_s in pictures:
+            in_bursts = container.format.name == "hls" or container.duration is not None
+            if self._camera.paced and in_bursts:
+                self._path.pacer = Pacer(self._abandoned)
+            # A camera that sets its clock may leap; a true gap of that length would have been a stall.
+            clock = Clock(interval_of(stream), longest_gap_s=max(CEILING_S, self._patience.limit_s))
+            stamp_of = arrival_of if container.format.name in _WITHOUT_TIMES else presentation_of
+            decoded = self._path.decoded(container, stream, clock, stamp_of, self._note_packet)
+            with closing(decoded) as frames:
+                for frame, time_s in frames:
                     if self.frames == 0:
-                        self._receiver.connected(self, info_of(container, stream, picture))
+                        self._on_first(self, info_of(container, stream, frame))
                     self.frames += 1
-                    if not self._hand_over(picture, time_s, pacer):
+                    if not self._deliver(frame, time_s):
                         return
         raise SourceError("the end of the stream", Reason.ENDED)
-
-    def _pacer_for(self, container: InputContainer) -> Pacer | None:
-        in_bursts = container.format.name == "hls" or container.duration is not None
-        return Pacer(self._abandoned) if self._camera.paced and in_bursts else None
-
-    def _pictures(
-        self, container: InputContainer, stream: av.VideoStream
-    ) -> Generator[tuple[av.VideoFrame, float], None, None]:
-        # A camera that sets its clock may leap; a true gap of that length would have been a stall.
-        clock = Clock(interval_of(stream), longest_gap_s=max(CEILING_S, self._patience.limit_s))
-        stamp_of = arrival_of if container.format.name in _WITHOUT_TIMES else presentation_of
-        self._cutter = self._receiver.cutter(self, stream)
-        decoder = Decoder(stream, clock, self._counters, self._line, stamp_of, self._cutter)
-        yield from decoder.pictures(container, self._note_packet)
 
     def _note_packet(self) -> None:
         now = time.monotonic()
@@ -195,12 +202,10 @@ class Connection:
         self._packets += 1
         self._last_packet = now
 
-    def _hand_over(self, picture: av.VideoFrame, time_s: float, pacer: Pacer | None) -> bool:
-        """Hand a picture on, in time; the camera is not to blame for what passes meanwhile."""
+    def _deliver(self, frame: av.VideoFrame, time_s: float) -> bool:
+        """Hand a frame on; the camera is not to blame for the time that passes meanwhile."""
         self._busy = True
-        if pacer is not None:
-            pacer.wait(time_s)
-        wanted = not self._abandoned.is_set() and self._receiver.receive(self, picture, time_s)
+        wanted = not self._abandoned.is_set() and self._path.deliver(frame, time_s)
         self._last_packet = self._last_picture = time.monotonic()
         self._busy = False
         return wanted

@@ -48,7 +48,7 @@ _DEFAULT_PORTS = {"rtsp": 554, "rtsps": 322, "http": 80, "https": 443}
 _EXAMINE_S = 3.0
 
 
-def reason_of(error: BaseException) -> Reason:
+def failure_reason(error: BaseException) -> Reason:
     """Return the named reason for an error of libav or the operating system."""
     if isinstance(error, SourceError):
         return error.reason
@@ -62,7 +62,7 @@ def live_failure(uri: str, error: BaseException, examine: bool = False) -> Sourc
     error or invalid data. `examine` makes one connection of its own to tell them apart (3 s at most per
     step).
     """
-    reason = reason_of(error)
+    reason = failure_reason(error)
     if examine and reason in (Reason.OTHER, Reason.INVALID, Reason.ENDED):
         reason = _examined(uri) or reason
     remedy = _REMEDIES.get(reason) or f"it cannot be read ({_words_of(error)})"
@@ -108,7 +108,7 @@ def _shake_hands(link: socket.socket, host: str) -> None:
 
 def file_failure(path: Path, error: BaseException) -> SourceError:
     """Return what a file that cannot be opened is reported as."""
-    reason = reason_of(error)
+    reason = failure_reason(error)
     if reason is Reason.NOT_FOUND:
         return missing_file(path)
     if reason is Reason.INVALID and path.is_file() and path.stat().st_size == 0:
@@ -132,3 +132,9 @@ def missing_file(path: Path) -> SourceError:
     close = difflib.get_close_matches(path.name, names, n=1)
     advice = f"did you mean {folder / close[0]}?" if close else "check the path"
     return SourceError(f"{path}: there is no such file; {advice}", Reason.NOT_FOUND)
+
+
+def starts_beyond(label: str, start_s: float, end_s: float) -> SourceError:
+    """Return the error for a source that ends at `end_s`, before the `start_s` that was asked for."""
+    words = f"it ends at {end_s:.1f} s, but the start asked for is {start_s:.1f} s; choose an earlier one"
+    return SourceError(f"{label}: {words}", Reason.ENDED)

@@ -1,18 +1,20 @@
-"""Video files and finished recordings over HTTP: any container and codec that PyAV reads."""
+"""Sources that have an end: the loop for all of them, and the reader of video files and HTTP recordings."""
 
 from __future__ import annotations
 
-from collections.abc import Callable
+import contextlib
+from collections.abc import Callable, Iterable
+from itertools import chain
+from typing import Protocol
 
 import av
 from av.container import InputContainer
 
 from groundstream.operators.errors import Reason, SourceError
-from groundstream.operators.sources.base import OnStatus
-from groundstream.operators.sources.clock import Clock
-from groundstream.operators.sources.decode import (
+from groundstream.operators.frames import Position
+from groundstream.operators.sources.base import OnStatus, Semantics, Source, SourceCounters, SourceInfo
+from groundstream.operators.sources.container import (
     Address,
-    Decoder,
     duration_of,
     info_of,
     interval_of,
@@ -21,91 +23,168 @@ from groundstream.operators.sources.decode import (
     start_of,
     video_stream,
 )
-from groundstream.operators.sources.failures import reason_of
+from groundstream.operators.sources.decode import Clock, FramePath, Pacer, TimedFrames
+from groundstream.operators.sources.failures import failure_reason, starts_beyond
 from groundstream.operators.sources.options import SourceOptions
-from groundstream.operators.sources.played import Pictures, PlayedSource
-from groundstream.operators.sources.values import Semantics, SourceInfo
 from groundstream.operators.video.tap import PacketTap
-
-Explain = Callable[[BaseException], SourceError]
 
 #: How far before `start_s` to look for a key frame, in growing steps: containers without an index
 #: (MPEG-TS) may land on a place from which `start_s` itself cannot be decoded.
 _SEEK_MARGINS_S = (0.0, 10.0, 60.0)
 #: A video that ends this much before its declared end (and 5 % of it) was cut off.
 _MISSING_S = 1.0
+#: A frame is known by its time in a record, which has six decimals.
+_AFTER_S = 2e-6
 
 
-class FileSource(PlayedSource):
-    """The frames of one video file.
+class Reader(Protocol):
+    """What a source with an end is read with.
 
-    `time_s` counts from where players start the file (the start of the container), so the first frame lies
-    at or near 0; `start_s` and `end_s` are on that clock. A file that is cut off delivers what it has, then
-    ends with a warning.
+    Attributes:
+        label: the source's name for its user, without credentials.
+        trouble: why it ended before its end; None where it did not.
+    """
+
+    label: str
+    trouble: str | None
+
+    def frames(self, path: FramePath) -> TimedFrames:
+        """Open it and read frames with their times in seconds, from `start_s` or earlier on; close it."""
+
+    def info(self, first: av.VideoFrame) -> SourceInfo:
+        """Say what is known of the video, of which `first` is the first frame that will be handed on."""
+
+    def nothing_in_range(self, counters: SourceCounters) -> SourceError:
+        """Return the error for a source without a single frame between `start_s` and `end_s`."""
+
+
+class FileSource(Source):
+    """A file, a finished recording or a row of images, as its `reader` reads it.
+
+    The first frame is decoded when the source is made, so that whatever is wrong with it is said at once.
+    With `live` semantics it is played in real time by its media clock and late consumers lose frames.
 
     Raises:
-        SourceError: it cannot be opened, has no video, no picture can be decoded, or none lies in the range.
+        SourceError: it cannot be opened, has no video, no frame can be decoded, or none lies in the range.
     """
 
     def __init__(
         self,
         stream_id: str,
-        label: str,
-        address: Address,
+        reader: Reader,
         semantics: Semantics,
         options: SourceOptions,
-        explain: Explain,
         on_status: OnStatus | None,
         tap: PacketTap | None = None,
     ) -> None:
-        super().__init__(stream_id, label, semantics, options, on_status)
-        self._address, self._explain, self._end_s, self._tap = address, explain, 0.0, tap
+        super().__init__(stream_id, reader.label, semantics, on_status)
+        pacer = Pacer(self.closing) if semantics == "live" else None
+        self._path = FramePath(self, options, lambda: 1, tap, pacer)
+        self._reader = reader
+        self._frames = self._path.in_range(reader.frames(self._path))
         try:
-            self._container, self._stream = self._open()
-        except av.FFmpegError as error:
-            raise explain(error) from None
-        self._begin()
+            self._first = next(self._frames, None)
+            if self._first is None:
+                raise reader.nothing_in_range(self.counters)
+            self.info = reader.info(self._first[0])
+        except BaseException:
+            self._release()
+            raise
 
-    def _pictures(self) -> Pictures:
+    def go_on_after(self, position: Position) -> None:
+        """Leave out what comes up to `position`."""
+        super().go_on_after(position)
+        self._path.after_s = position.time_s + _AFTER_S
+
+    def _produce(self) -> None:
+        assert self._first is not None
+        first, self._first = self._first, None
+        self._tell("running", None, f"{self._label}: reading", epoch=1)
+        for frame, time_s in chain((first,), self._frames):
+            if not self._path.deliver(frame, time_s):
+                break
+        trouble = self._reader.trouble
+        reason = Reason.INVALID if trouble else None
+        self._tell("ended", reason, f"{self._label}: {trouble or 'ended'}", epoch=1)
+
+    def _release(self) -> None:
+        self._first = None
+        self._frames.close()
+
+
+class VideoReader:
+    """Reads one video file or recording, in any container and codec that PyAV reads.
+
+    Times count from where players start the file (the start of the container), so the first frame lies
+    at or near 0; `start_s` and `end_s` are on that clock. A file that is cut off delivers what it has.
+
+    Attributes:
+        label: the file's name for its user, without credentials.
+        trouble: that the file was cut off or damaged, and where; None where it was not.
+    """
+
+    def __init__(
+        self,
+        label: str,
+        address: Address,
+        options: SourceOptions,
+        explain: Callable[[BaseException], SourceError],
+    ) -> None:
+        """Take what to read and from where on; `explain` says why it cannot be opened."""
+        self.label = label
+        self.trouble: str | None = None
+        self._address, self._options, self._explain = address, options, explain
+        self._end_s = 0.0
+
+    def frames(self, path: FramePath) -> TimedFrames:
+        """Open the file and decode it, from a key frame at or before `start_s` on; close it.
+
+        Raises:
+            SourceError: it cannot be opened, has no video, or ends before `start_s`.
+        """
         try:
-            yield from self._read()
+            self._open(path)
+            try:
+                early, frames = self._begin(path)
+                with contextlib.closing(frames):
+                    for frame, time_s in chain(early, frames):
+                        self._end_s = time_s
+                        yield frame, time_s
+                self._note_if_cut_off()
+            finally:
+                self._container.close()
         except av.FFmpegError as error:
-            if self._end_s > 0 and reason_of(error) in (Reason.INVALID, Reason.ENDED):
-                self._trouble = f"cut off or damaged after {self._end_s:.1f} s"
+            if self._end_s > 0 and failure_reason(error) in (Reason.INVALID, Reason.ENDED):
+                self.trouble = f"cut off or damaged after {self._end_s:.1f} s"
                 return
             raise self._explain(error) from None
 
-    def _read(self) -> Pictures:
+    def _open(self, path: FramePath) -> None:
+        self._container: InputContainer = open_container(self._address, path.source.warn)
+        self._stream = video_stream(self._container, self.label, self._address.threading)
+
+    def _begin(self, path: FramePath) -> tuple[Iterable[tuple[av.VideoFrame, float]], TimedFrames]:
+        """Jump to `start_s`; return a frame that was read to see where the jump led, and those after it."""
         start_s, duration_s = self._options.start_s or 0.0, duration_of(self._container, self._stream)
         if duration_s is not None and start_s > duration_s:
-            raise self._starts_beyond(duration_s)
-        for picture, time_s in self._decoded_from(start_s):
-            self._end_s = time_s
-            yield picture, time_s
-        self._note_if_cut_off()
-
-    def _decoded_from(self, start_s: float) -> Pictures:
-        """Decode from a key frame at or before `start_s`; from the beginning where there is no such jump."""
+            raise starts_beyond(self.label, start_s, duration_s)
         zero_s = start_of(self._container, self._stream)
         if start_s > 0 and zero_s is not None:
             for margin_s in _SEEK_MARGINS_S:
                 if start_s <= margin_s or not self._seek(zero_s + start_s - margin_s):
                     break
-                reading = self._decoded(zero_s)
-                first = next(reading, None)
+                frames = self._decoded(path, zero_s)
+                first = next(frames, None)
                 if first is not None and first[1] <= start_s:
-                    yield first
-                    yield from reading
-                    return
-                reading.close()
+                    return (first,), frames
+                frames.close()
                 # Not a seek to zero: it may land behind the first key frame.
                 self._container.close()
-                self._container, self._stream = self._open()
-        yield from self._decoded(zero_s)
+                self._open(path)
+        return (), self._decoded(path, zero_s)
 
-    def _open(self) -> tuple[InputContainer, av.VideoStream]:
-        container = open_container(self._address, self.warn)
-        return container, video_stream(container, self._label, self._address.threading)
+    def _decoded(self, path: FramePath, zero_s: float | None) -> TimedFrames:
+        return path.decoded(self._container, self._stream, Clock(interval_of(self._stream), zero_s))
 
     def _seek(self, stamp_s: float) -> bool:
         try:
@@ -113,13 +192,6 @@ class FileSource(PlayedSource):
         except av.FFmpegError:  # a format or a connection in which one cannot jump
             return False
         return True
-
-    def _decoded(self, zero_s: float | None) -> Pictures:
-        clock, cutter = Clock(interval_of(self._stream), zero_s), None
-        if self._tap is not None:
-            cutter = self._tap.cutter(self._stream, self._stream_id, lambda: 1, interval_of(self._stream))
-        decoder = Decoder(self._stream, clock, self.counters, self._line, cutter=cutter)
-        yield from decoder.pictures(self._container)
 
     def _note_if_cut_off(self) -> None:
         """Take note when the video ended well before the end that the file declares."""
@@ -129,24 +201,22 @@ class FileSource(PlayedSource):
             declared_s = max(declared_s, self._stream.frames / rate)
         missing_s = declared_s - self._end_s - interval_of(self._stream)
         if self._end_s > 0 and missing_s > max(_MISSING_S, 0.05 * declared_s):
-            self._trouble = f"cut off: the video ends at {self._end_s:.1f} s of {declared_s:.1f} s"
+            self.trouble = f"cut off: the video ends at {self._end_s:.1f} s of {declared_s:.1f} s"
 
-    def _describe(self, first: av.VideoFrame) -> SourceInfo:
+    def info(self, first: av.VideoFrame) -> SourceInfo:
+        """Say what is known of the video, of which `first` is the first frame in the range."""
         return info_of(self._container, self._stream, first)
 
-    def _nothing_in_range(self) -> SourceError:
+    def nothing_in_range(self, counters: SourceCounters) -> SourceError:
+        """Return the error for a video without a single frame between `start_s` and `end_s`."""
         if self._options.start_s and self._end_s > 0:
-            return self._starts_beyond(self._end_s)
-        if self._options.end_s is not None and self.counters.packets_corrupt == 0:
+            return starts_beyond(self.label, self._options.start_s, self._end_s)
+        if self._options.end_s is not None and counters.packets_corrupt == 0:
             words, reason = "it has no picture in the asked range; choose a later end", Reason.ENDED
         else:
             words = (
-                f"none of its pictures can be decoded ({self.counters.packets_corrupt} broken packets); "
+                f"none of its pictures can be decoded ({counters.packets_corrupt} broken packets); "
                 "check it with a player, or copy it again"
             )
             reason = Reason.DECODE
-        return SourceError(f"{self._label}: {words}", reason)
-
-    def _release(self) -> None:
-        super()._release()
-        self._container.close()
+        return SourceError(f"{self.label}: {words}", reason)

@@ -4,17 +4,15 @@ from __future__ import annotations
 
 import glob
 import re
-from dataclasses import replace
 from pathlib import Path
 
 import av
 
 from groundstream.operators.errors import Reason, SourceError
-from groundstream.operators.sources.base import OnStatus
-from groundstream.operators.sources.failures import file_failure
+from groundstream.operators.sources.base import SourceCounters, SourceInfo
+from groundstream.operators.sources.decode import FramePath, TimedFrames
+from groundstream.operators.sources.failures import file_failure, starts_beyond
 from groundstream.operators.sources.options import SourceOptions
-from groundstream.operators.sources.played import Pictures, PlayedSource
-from groundstream.operators.sources.values import Semantics, SourceInfo
 from groundstream.operators.video.upright import Upright
 
 IMAGE_SUFFIXES = frozenset(
@@ -58,72 +56,68 @@ def find_images(place: str) -> list[Path]:
     return images
 
 
-class ImagesSource(PlayedSource):
-    """Images as frames, `fps` of them in a second (1 when not given).
+class ImageReader:
+    """Reads images as frames, `fps` of them in a second (1 when not given).
 
     Sizes may change from image to image. Images that cannot be read are skipped and counted; they keep
     their place in time.
 
-    Raises:
-        SourceError: none of the images can be read, or none lies in the asked range.
+    Attributes:
+        label: the folder's or the pattern's name for its user.
+        trouble: always None; images that cannot be read are skipped.
     """
 
-    def __init__(
-        self,
-        stream_id: str,
-        label: str,
-        images: list[Path],
-        semantics: Semantics,
-        options: SourceOptions,
-        on_status: OnStatus | None,
-    ) -> None:
-        self._images, self._fps = images, options.fps or _USUAL_FPS
+    def __init__(self, label: str, images: list[Path], options: SourceOptions) -> None:
+        """Take the images in their order, and of `options` the pace and the start."""
+        self.label = label
+        self.trouble: str | None = None
+        self._images, self._start_s, self._fps = images, options.start_s or 0.0, options.fps or _USUAL_FPS
         self._error: SourceError | None = None
-        # `fps` is the pace of the images here, nothing is left out.
-        super().__init__(stream_id, label, semantics, replace(options, fps=None), on_status)
-        self._begin()
 
-    def _pictures(self) -> Pictures:
-        upright = Upright()
-        for number, path in enumerate(self._images):
+    def frames(self, path: FramePath) -> TimedFrames:
+        """Read the images from `start_s` on, with their times."""
+        for number, image in enumerate(self._images):
             time_s = number / self._fps
-            if self._options.start_s is not None and time_s < self._options.start_s:
-                continue
-            picture = self._read(path)
-            if picture is not None:
-                yield upright(picture), time_s
+            if time_s < self._start_s:
+                continue  # not even opened
+            frame = self._read(image)
+            if frame is None:
+                # Dropped and counted: one broken image costs its frame, not the row.
+                path.source.queue.lose("unreadable_image")
+                path.source.log.debug("%s: skipped, it cannot be read", image)
+            else:
+                yield frame, time_s
 
-    def _read(self, path: Path) -> av.VideoFrame | None:
+    def _read(self, image: Path) -> av.VideoFrame | None:
         try:
-            with av.open(path, mode="r", metadata_errors="replace") as container:
-                picture = next(container.decode(video=0), None)
+            with av.open(image, mode="r", metadata_errors="replace") as container:
+                return next(container.decode(video=0), None)
         except (av.FFmpegError, IndexError) as error:  # IndexError: a file without any picture
-            self._error = file_failure(path, error)
-            picture = None
-        if picture is None:
-            self._line.lose("unreadable_image")
-            self._log.debug("%s: skipped, it cannot be read", path)
-        return picture
+            self._error = file_failure(image, error)
+            return None
 
-    def _describe(self, first: av.VideoFrame) -> SourceInfo:
+    def info(self, first: av.VideoFrame) -> SourceInfo:
+        """Say what is known of the row, of which `first` is the first image in the range."""
+        picture = Upright()(first)
         return SourceInfo(
-            width=first.width,
-            height=first.height,
+            width=picture.width,
+            height=picture.height,
             fps=self._fps,
             duration_s=len(self._images) / self._fps,
             frame_count=len(self._images),
             codec="images",
-            pixel_format=first.format.name,
+            pixel_format=picture.format.name,
             time_base=None,
         )
 
-    def _nothing_in_range(self) -> SourceError:
+    def nothing_in_range(self, counters: SourceCounters) -> SourceError:
+        """Return the error for a row without a single image that can be read from `start_s` on."""
         last_s = (len(self._images) - 1) / self._fps
-        if self._options.start_s is not None and self._options.start_s > last_s:
-            return self._starts_beyond(last_s)
+        if self._start_s > last_s:
+            return starts_beyond(self.label, self._start_s, last_s)
         if self._error is not None and len(self._images) == 1:
             return self._error
         return SourceError(
-            f"{self._label}: none of the {len(self._images)} images can be read; check them with a viewer",
+            f"{self.label}: none of the {len(self._images)} images can be read; check them with a viewer",
             Reason.DECODE,
         )

@@ -11,8 +11,8 @@ from types import MappingProxyType
 from groundstream.operators.frames import Frame
 
 
-class Line(ABC):
-    """A bounded place where frames wait for their consumer; counts what was lost on the way.
+class FrameQueue(ABC):
+    """A bounded queue in which frames wait for their consumer; counts what was lost on the way.
 
     Attributes:
         dropped: frames lost since the start, by reason.
@@ -73,7 +73,7 @@ class Line(ABC):
         return replace(frame, dropped=losses)
 
 
-class Latest(Line):
+class LatestQueue(FrameQueue):
     """One place; a new frame replaces the one that waits (counted as `newer_frame`). `put` never waits."""
 
     def __init__(self) -> None:
@@ -102,7 +102,7 @@ class Latest(Line):
         self._frame = None
 
 
-class InOrder(Line):
+class FifoQueue(FrameQueue):
     """Up to `size` frames in order; `put` waits while it is full, so nothing is lost."""
 
     def __init__(self, size: int) -> None:

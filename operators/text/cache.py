@@ -1,11 +1,21 @@
-"""Text is encoded once: first a memory of this process, then a store that others share, then the model."""
+"""Text is encoded once. On its way to the features a phrase passes these caches, in this order:
+
+    1. `Batcher`          a whole prompt's features, of the last 64 prompts (`operators/detector/batcher.py`)
+    2. `TextCache`        this process's memory, 64 MiB, the least recently used goes first
+    3. `HandedTexts`      what other detectors of the run have encoded; only under Ray
+    4. the shared store   a SQLite file of the user's, or Redis, or none (`--text-cache`), beyond this run
+    5. the model          `Grounder.encode_text`, one call for all phrases that nobody knew
+
+What a later one knows is kept in all that come before it. Nothing of a failure is kept: a store that does not
+answer, or a value that is damaged, makes things slower, never wrong.
+"""
 
 from __future__ import annotations
 
 import hashlib
 import logging
 import threading
-from collections import Counter, OrderedDict
+from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from time import monotonic
@@ -13,22 +23,14 @@ from time import monotonic
 from groundstream.models.base import Grounder
 from groundstream.models.types import ModelInfo, Prompt, TextFeatures
 from groundstream.operators.text.codec import DamagedValueError, decode_features, encode_features
-from groundstream.operators.text.stores import StoreError, TextStore, default_store_path, open_text_store
-
-__all__ = [
-    "CacheCounters",
-    "TextCache",
-    "TextEncoder",
-    "TextKey",
-    "TextStore",
-    "default_store_path",
-    "open_text_store",
-]
+from groundstream.operators.text.stores import StoreError, TextStore
+from groundstream.operators.utils.backoff import Backoff
+from groundstream.operators.utils.bounded import BoundedDict
 
 _log = logging.getLogger(__name__)
 
 MEMORY_BYTES = 64 * 2**20
-_FIRST_WAIT_S, _LONGEST_WAIT_S = 1.0, 30.0
+_FIRST_REST_S, _LONGEST_REST_S = 1.0, 30.0
 _LONGEST_READABLE = 100
 _ENTRY_BYTES = 1024  # about what an entry takes beside its tensors
 
@@ -71,8 +73,8 @@ class TextKey:
 class TextCache:
     """Least-recently-used memory, bounded by bytes, before one shared store or none. Thread safe.
 
-    A store that fails makes things slower, never wrong: it is left alone for 1 s, then 2 s, up to 30 s, and
-    used again as soon as it answers; one warning says that it went, one message that it came back.
+    A store that fails makes things slower, never wrong: it is left alone for up to 1 s, then 2 s, at most
+    30 s, and used again as soon as it answers; one warning says that it went, one that it came back.
 
     Args:
         store: what is shared with other processes, from `open_text_store`.
@@ -88,18 +90,17 @@ class TextCache:
     ) -> None:
         self._store = store
         self._memory_bytes = memory_bytes
-        self._memory: OrderedDict[TextKey, TextFeatures] = OrderedDict()
-        self._used_bytes = 0
+        self._memory = BoundedDict[TextKey, TextFeatures](memory_bytes)
         self._counts: Counter[str] = Counter()
         self._lock = threading.Lock()
-        self._reads = _Link("read", clock)
-        self._writes = _Link("written", clock)
+        self._reads = _Access("read", clock)
+        self._writes = _Access("written", clock)
 
     @property
     def counters(self) -> CacheCounters:
         """A snapshot of the counters."""
         with self._lock:
-            return CacheCounters(**self._counts)
+            return CacheCounters(**self._counts, evicted=self._memory.dropped)
 
     def get_many(self, keys: Sequence[TextKey]) -> dict[TextKey, TextFeatures]:
         """Return what is known, asking the store once for all that the memory lacks.
@@ -117,11 +118,8 @@ class TextCache:
 
     def recall(self, keys: Sequence[TextKey]) -> dict[TextKey, TextFeatures]:
         """Return what the memory holds, without asking the store and without counting."""
-        with self._lock:
-            found = {key: self._memory[key] for key in keys if key in self._memory}
-            for key in found:
-                self._memory.move_to_end(key)
-        return found
+        found = {key: self._memory.get(key, touch=True) for key in keys}
+        return {key: features for key, features in found.items() if features is not None}
 
     def put_many(self, values: Mapping[TextKey, TextFeatures]) -> None:
         """Keep `values` in memory and, in one round trip, in the store."""
@@ -169,23 +167,18 @@ class TextCache:
         return found
 
     def _remember(self, values: Mapping[TextKey, TextFeatures]) -> None:
-        with self._lock:
-            for key, features in values.items():
-                if (old := self._memory.pop(key, None)) is not None:
-                    self._used_bytes -= _bytes_of(old)
-                self._memory[key] = features
-                self._used_bytes += _bytes_of(features)
-            while self._used_bytes > self._memory_bytes:
-                _, oldest = self._memory.popitem(last=False)
-                self._used_bytes -= _bytes_of(oldest)
-                self._counts["evicted"] += 1
+        for key, features in values.items():
+            pooled = 0 if features.pooled is None else features.pooled.nbytes
+            size_bytes = _ENTRY_BYTES + features.tokens.nbytes + pooled
+            if size_bytes <= self._memory_bytes:  # what is larger would drive out all others
+                self._memory.put(key, features, size_bytes)
 
     def _count(self, **more: int) -> None:
         with self._lock:
             self._counts.update(more)
 
 
-class TextEncoder:
+class CachedTextEncoder:
     """A grounder and a cache: the query of a prompt, of which only what nobody knows yet is computed."""
 
     def __init__(self, grounder: Grounder, cache: TextCache) -> None:
@@ -204,10 +197,10 @@ class TextEncoder:
             known = self._known(parts)
             return tuple(known[self._key(part)] for part in parts)
         known = self._known([Prompt((phrase,)) for part in parts for phrase in part.phrases])
-        return tuple(self._joined(part, known) for part in parts)
-
-    def _joined(self, part: Prompt, known: Mapping[TextKey, TextFeatures]) -> TextFeatures:
-        return self._grounder.join_text([known[self._key(Prompt((phrase,)))] for phrase in part.phrases])
+        return tuple(
+            self._grounder.join_text([known[self._key(Prompt((phrase,)))] for phrase in part.phrases])
+            for part in parts
+        )
 
     def _known(self, prompts: Sequence[Prompt]) -> dict[TextKey, TextFeatures]:
         """Return the features of all `prompts`; those that no tier has are encoded in one call."""
@@ -217,50 +210,42 @@ class TextEncoder:
             with self._encoding:
                 # Another thread may have encoded the same prompt while this one waited.
                 known |= self._cache.recall([key for key in wanted if key not in known])
-                known |= self._encoded({key: wanted[key] for key in wanted if key not in known})
+                missing = {key: prompt for key, prompt in wanted.items() if key not in known}
+                if missing:
+                    encoded = self._grounder.encode_text(list(missing.values()))
+                    fresh = dict(zip(missing, encoded, strict=True))
+                    self._cache.put_many(fresh)
+                    known |= fresh
         return known
-
-    def _encoded(self, missing: Mapping[TextKey, Prompt]) -> dict[TextKey, TextFeatures]:
-        if not missing:
-            return {}
-        fresh = dict(zip(missing, self._grounder.encode_text(list(missing.values())), strict=True))
-        self._cache.put_many(fresh)
-        return fresh
 
     def _key(self, prompt: Prompt) -> TextKey:
         info: ModelInfo = self._grounder.info
         return TextKey(info.fingerprint, prompt.phrases, prompt.sentence)
 
 
-def _bytes_of(features: TextFeatures) -> int:
-    pooled = 0 if features.pooled is None else features.pooled.nbytes
-    return _ENTRY_BYTES + features.tokens.nbytes + pooled
-
-
-class _Link:
+class _Access:
     """Whether a store answers one kind of call: after a failure it rests, longer each time."""
 
     def __init__(self, verb: str, clock: Callable[[], float]) -> None:
-        self._verb = verb
-        self._clock = clock
+        self._verb, self._clock = verb, clock
+        self._backoff = Backoff(_FIRST_REST_S, _LONGEST_REST_S)
         self._lock = threading.Lock()
-        self._wait_s = 0.0
-        self._rests_until = 0.0
+        self._rests_until: float | None = None
 
     def is_up(self) -> bool:
         with self._lock:
-            return not self._wait_s or self._clock() >= self._rests_until
+            return self._rests_until is None or self._clock() >= self._rests_until
 
     def failed(self, error: StoreError) -> None:
         with self._lock:
-            first = not self._wait_s
-            self._wait_s = min(2 * self._wait_s, _LONGEST_WAIT_S) or _FIRST_WAIT_S
-            self._rests_until = self._clock() + self._wait_s
+            first = self._rests_until is None
+            self._rests_until = self._clock() + self._backoff.next_s()
         if first:
             _log.warning("the text cache cannot be %s, text is computed until it can: %s", self._verb, error)
 
     def answered(self, place: str) -> None:
         with self._lock:
-            came_back, self._wait_s = bool(self._wait_s), 0.0
+            came_back, self._rests_until = self._rests_until is not None, None
+            self._backoff.reset()
         if came_back:
             _log.warning("the text cache can be %s again: %s", self._verb, place)

@@ -67,7 +67,7 @@ class PhraseTracker:
             self._forget(epoch)
         self._memory.set_prompt(prompt)
         merged = merge_overlapping(raw, self._overlap_iou)
-        boxes, scores = plan.to_frame(merged.boxes_model), merged.phrase_scores
+        boxes, scores = plan.to_frame(merged.boxes_model), merged.phrase_scores  # frame pixels from here on
         best = scores.max(axis=1, initial=0.0)
         picture = frame_bgr() if self._tracker.needs_frame else None
         tracked = self._tracker.update(boxes, best, time_s, picture)

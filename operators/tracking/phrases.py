@@ -90,10 +90,15 @@ class PhraseMemory:
         """Add what was seen of a track: (P,) scores of all phrases at `time_s`; return its phrases."""
         track = self._tracks.get(track_id)
         if track is None:
-            track = _new_track(len(self._prompt.phrases), time_s)
-            self._tracks[track_id] = track
-        _smooth(track, scores, self._weight(time_s - track.last_s))
+            count = len(self._prompt.phrases)
+            never, none = np.full(count, np.nan, np.float32), np.zeros(count, bool)
+            track = self._tracks[track_id] = TrackPhrases(never, none, -1, time_s, time_s, time_s)
+        weight = self._weight(time_s - track.last_s)
+        smoothed = track.scores + weight * (scores - track.scores)
+        # The first score of a phrase counts whole: a mean that starts at 0 would be late for every track.
+        track.scores = np.where(np.isnan(track.scores), scores, smoothed).astype(np.float32)
         track.last_s = max(track.last_s, time_s)
+        # Two scores, one to enter and a lower one to leave: a score that wavers at one limit would flicker.
         track.holds = np.where(
             track.holds, track.scores >= self._rule.leave, track.scores >= self._rule.enter
         )
@@ -126,16 +131,6 @@ class PhraseMemory:
             if young or track.scores[best] <= track.scores[track.label]:
                 return
         track.label, track.label_since_s = best, time_s
-
-
-def _new_track(phrase_count: int, time_s: float) -> TrackPhrases:
-    scores = np.full(phrase_count, np.nan, np.float32)
-    return TrackPhrases(scores, np.zeros(phrase_count, bool), -1, time_s, time_s, time_s)
-
-
-def _smooth(track: TrackPhrases, scores: NDArray[np.float32], weight: float) -> None:
-    fresh = np.isnan(track.scores)
-    track.scores = np.where(fresh, scores, track.scores + weight * (scores - track.scores)).astype(np.float32)
 
 
 def _move_columns(track: TrackPhrases, columns: NDArray[np.int64]) -> None:

@@ -1,9 +1,11 @@
-"""A new file that plays up to where the disk failed, and tells who is writing it."""
+"""Files: locks, room on the disk, whole replacement, and one that plays up to where its disk failed."""
 
 from __future__ import annotations
 
 import contextlib
+import errno
 import os
+import shutil
 import sys
 from collections.abc import Iterator
 from pathlib import Path
@@ -11,6 +13,10 @@ from pathlib import Path
 if sys.platform != "win32":
     import fcntl
 
+#: So much is left free at most; of a small disk (a memory disk, a card) a twentieth is. Recordings stop
+#: first, then clips; records and the index go on longest.
+RESERVE_BYTES = 256 * 2**20
+_RESERVE_PART = 20
 #: Boxes of MP4 and how many bytes their header takes.
 _BOX_HEADER_BYTES = 8
 _FLAGS = os.O_RDWR | getattr(os, "O_BINARY", 0)
@@ -119,3 +125,37 @@ def cut_to_whole_boxes(path: Path) -> None:
             # A fragment is a `moof` with its `mdat`.
             whole = whole if header[4:8] == b"moof" else end
         file.truncate(whole)
+
+
+def check_room(folder: Path, reserve_bytes: int, extra_bytes: int = 0, times: float = 1.0) -> None:
+    """Refuse to write where too little is free.
+
+    Args:
+        folder: where something is to be written.
+        reserve_bytes: room that is left free, or a twentieth of the disk where that is less.
+        extra_bytes: further room that is needed.
+        times: the reserve counts so often.
+
+    Raises:
+        OSError: there is less (ENOSPC), or the folder cannot be looked at.
+    """
+    disk = shutil.disk_usage(folder)
+    reserve_bytes = min(reserve_bytes, disk.total // _RESERVE_PART)
+    if disk.free < times * reserve_bytes + extra_bytes:
+        raise OSError(errno.ENOSPC, f"the disk is full: {disk.free / 1e6:.1f} MB are left")
+
+
+def replace_text(path: Path, text: str) -> None:
+    """Write a file as a whole: whoever reads it, also after `kill -9`, finds the old text or the new one.
+
+    Raises:
+        OSError: it cannot be written.
+    """
+    part = path.with_name(f"{path.name}.part")
+    part.write_text(text, encoding="utf-8")
+    part.replace(path)
+
+
+def explain(error: OSError) -> str:
+    """Return why a file could not be used, in the system's words, without number and path."""
+    return error.strerror or str(error)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING
 
@@ -12,27 +11,14 @@ import numpy as np
 import supervision as sv
 from numpy.typing import NDArray
 
+from groundstream.operators.video.shape import Shape
+
 if TYPE_CHECKING:
     from groundstream.operators.frames import FrameResult
 
 _REFERENCE_PX = 720.0  # short side at which lines are 2 px wide
 _FONT = cv2.FONT_HERSHEY_SIMPLEX
 _ZONE_BGR, _WHITE_BGR, _BLACK_BGR = (0, 215, 255), (255, 255, 255), (0, 0, 0)
-
-
-@dataclass(frozen=True)
-class Shape:
-    """A zone or a line as it is drawn.
-
-    Attributes:
-        name: written beside its first point.
-        points: corners in parts of the picture, 0..1, from the top left.
-        closed: True for a zone, False for a line.
-    """
-
-    name: str
-    points: tuple[tuple[float, float], ...]
-    closed: bool
 
 
 class Annotator:

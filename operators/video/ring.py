@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import threading
 from collections import deque
-from collections.abc import Callable
 from dataclasses import dataclass
 
 from groundstream.operators.video.segment import Segment
@@ -48,11 +47,10 @@ class Ring:
         self._segments: deque[Segment] = deque()
         self._bytes = self._dropped = self._dropped_bytes = 0
         self._told: tuple[int, float] | None = None
-        self._listeners: list[Callable[[Segment], None]] = []
         self._lock = threading.Lock()
 
     def add(self, segment: Segment) -> None:
-        """Append a segment, then hand it to the subscribers, in this thread."""
+        """Append a segment; one that does not decode alone is only counted."""
         with self._lock:
             if not segment.keyed:
                 self._count_dropped(segment)
@@ -62,9 +60,6 @@ class Ring:
             while self._bytes > self._most_bytes:
                 self._count_dropped(self._pop())
             self._trim()
-            listeners = tuple(self._listeners)
-        for listener in listeners:
-            listener(segment)
 
     def cut(self, start_s: float, end_s: float, epoch: int) -> list[Segment]:
         """Return the segments with pictures in [start_s, end_s) of `epoch`, in order.
@@ -79,21 +74,6 @@ class Ring:
         with self._lock:
             self._told = (epoch, time_s)
             self._trim()
-
-    def subscribe(self, listener: Callable[[Segment], None]) -> Callable[[], None]:
-        """Call `listener` with every segment from now on, in the source's thread; return what ends that.
-
-        A segment may reach the listener shortly after `cut` has returned it: go by its `start_s`.
-        """
-        with self._lock:
-            self._listeners.append(listener)
-
-        def unsubscribe() -> None:
-            with self._lock:
-                if listener in self._listeners:
-                    self._listeners.remove(listener)
-
-        return unsubscribe
 
     @property
     def counters(self) -> RingCounters:

@@ -119,11 +119,6 @@ class GopCutter:
             if self._cuts_at(mark, frame):
                 self._cut(mark, frame)
 
-    @property
-    def held_bytes(self) -> int:
-        """Size of the packets that are in no segment yet."""
-        return self._bytes
-
     def end(self) -> None:
         """Cut what is left; from any thread, as often as wanted."""
         with self._lock:

@@ -13,8 +13,8 @@ from av.video.stream import VideoStream
 from numpy.typing import NDArray
 
 from groundstream.operators.errors import OutputError
+from groundstream.operators.video.containers import CLOCK
 
-CLOCK = Fraction(1, 90_000)  # divides 24, 25, 30, 50, 60 and 30000/1001 frames a second without rest
 FRAGMENT_S = 1.0  # at most so much of the end is lost when the process is killed
 #: libavformat's options for a file that is complete after each fragment.
 FRAGMENTED = {"movflags": "frag_keyframe+empty_moov+default_base_moof+skip_trailer", "flush_packets": "1"}

@@ -15,16 +15,10 @@ from rich.console import Console
 from rich.progress import Progress
 from torch import Tensor
 
-from groundstream.models.base import Grounder
-from groundstream.models.errors import GroundstreamError
-from groundstream.models.registry import load_grounder
-from groundstream.models.temporal.cta import CTA
-from groundstream.models.temporal.file import SHIPPED, load_adapter, save_adapter
-from groundstream.models.training.temporal_batches import Batches
-from groundstream.models.training.temporal_clips import Clip, cut, read_video
-from groundstream.models.training.temporal_measure import Variant
-from groundstream.models.training.temporal_render import Look, adapted_levels, render
-from groundstream.models.training.train_adapter import (
+from groundstream.models.adaptation.batches import Batches
+from groundstream.models.adaptation.clips import Clip, cut, read_video
+from groundstream.models.adaptation.features import FeatureExtractor, adapted_levels, render
+from groundstream.models.adaptation.fit import (
     AdapterRecipe,
     Objective,
     Trainer,
@@ -33,10 +27,16 @@ from groundstream.models.training.train_adapter import (
     stage_b,
     units_of,
 )
+from groundstream.models.base import Grounder
+from groundstream.models.errors import GroundstreamError
+from groundstream.models.registry import load_grounder
+from groundstream.models.temporal.cta import CTA
+from groundstream.models.temporal.file import SHIPPED, load_adapter, save_adapter
 from groundstream.models.types import Prompt
 from groundstream.operators.errors import ConfigError, OutputError, Reason, SourceError
 from groundstream.pipeline.commands.evaluate import measure, one_thread, table_of
-from groundstream.pipeline.temporal_bench import Benchmark, Outcome
+from groundstream.pipeline.evaluation.benchmark import Benchmark, Outcome
+from groundstream.pipeline.evaluation.measure import Variant
 
 #: frames of a clip; at most so many clips are used, spread over the footage.
 CLIP_FRAMES, MOST_CLIPS = 12, 60
@@ -156,7 +156,7 @@ def _train(grounder: Grounder, clips: Sequence[Clip], options: AdaptOptions, con
         task = bar.add_task("features", total=len(clips))
         shown = (bar.update(task, advance=1) or clip for clip in clips)  # type: ignore[func-returns-value]
         try:
-            file = render(Path(name) / "footage", shown, _look(grounder), recipe.versions, recipe.seed)
+            file = render(Path(name) / "footage", shown, _extractor(grounder), recipe.versions, recipe.seed)
         except OSError as error:
             raise OutputError(
                 f"cannot keep the features of the footage in {tempfile.gettempdir()}: {error.strerror}; they "
@@ -171,7 +171,7 @@ def _train(grounder: Grounder, clips: Sequence[Clip], options: AdaptOptions, con
         return trainer.run(batches.draw, lambda step, loss: bar.update(task, completed=step))
 
 
-def _look(grounder: Grounder) -> Look:
+def _extractor(grounder: Grounder) -> FeatureExtractor:
     return nano_levels(grounder) if grounder.info.family == "nano" else adapted_levels(grounder)
 
 

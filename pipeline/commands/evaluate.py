@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator, Sequence
+import sys
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
+from importlib import import_module
 from importlib.resources import as_file, files
 from itertools import chain, islice
 from pathlib import Path
+from typing import cast
 
 import cv2
 import torch
@@ -15,14 +18,16 @@ from rich.console import Console
 from rich.progress import Progress
 from rich.table import Table
 
+import groundstream
+from groundstream.models.adaptation.clips import Clip
 from groundstream.models.registry import load_grounder
 from groundstream.models.temporal.file import load_adapter
-from groundstream.models.temporal_scores import ScoreEMA
-from groundstream.models.training.scene_bank import Bank
-from groundstream.models.training.temporal_clips import Clip
-from groundstream.models.training.temporal_measure import Variant
-from groundstream.operators.errors import OutputError
-from groundstream.pipeline.temporal_bench import QUESTIONS, Benchmark, Outcome
+from groundstream.operators.errors import ConfigError, OutputError
+from groundstream.pipeline.evaluation.benchmark import QUESTIONS, Benchmark, Outcome
+from groundstream.pipeline.evaluation.measure import ScoreEMA, Variant
+
+#: makes so many clips per seed of a bank: (benchmark, folder of the bank, seeds, clips).
+MakeClips = Callable[[Benchmark, Path, Sequence[int], int], Iterator[Clip]]
 
 
 @dataclass(frozen=True)
@@ -31,7 +36,7 @@ class EvalOptions:
 
     Attributes:
         adapters: names or files, beside `none`, `ema` and score smoothing.
-        bank: sprites for generated clips, or None.
+        bank: sprites for generated clips, or None; they are made by `training/`, which only a checkout has.
         videos: real footage.
         clips: generated clips per seed, and at most so many per video.
         seeds: how many sets of generated clips.
@@ -52,9 +57,11 @@ def eval_command(options: EvalOptions, console: Console) -> dict[str, Outcome]:
     """Measure, print a table per kind of footage, write the numbers and a plot.
 
     Raises:
+        ConfigError: there is a bank, but not the part of the repository that makes clips of it.
         ModelError: an adapter cannot be had.
         ValueError: the bank or a video cannot be read.
     """
+    make_clips = None if options.bank is None else _generator()
     one_thread()
     grounder = load_grounder("glip-nano", device="cpu")
     variants = [
@@ -65,8 +72,8 @@ def eval_command(options: EvalOptions, console: Console) -> dict[str, Outcome]:
     ]
     bench = Benchmark.of_classes(grounder)
     outcomes: dict[str, Outcome] = {}
-    if options.bank is not None:
-        clips = _generated(bench, Bank.open(options.bank), options)
+    if options.bank is not None and make_clips is not None:
+        clips = make_clips(bench, options.bank, range(1, options.seeds + 1), options.clips)
         outcomes["generated"] = measure(bench, clips, variants, options.clips * options.seeds, console)
     videos = options.videos or (() if options.bank is not None else (_demo_clip(),))
     if videos:
@@ -81,9 +88,24 @@ def eval_command(options: EvalOptions, console: Console) -> dict[str, Outcome]:
     return outcomes
 
 
-def _generated(bench: Benchmark, bank: Bank, options: EvalOptions) -> Iterator[Clip]:
-    for seed in range(1, options.seeds + 1):
-        yield from bench.generated(bank, seed, options.clips)
+def _generator() -> MakeClips:
+    """Return `training.bench.generated.generated_clips` of the checkout that this package is part of.
+
+    The package never needs `training/`: its scenes are for those who train, and for this option.
+    """
+    checkout = Path(groundstream.__file__).resolve().parents[2]
+    if (checkout / "training" / "bench" / "generated.py").is_file():
+        sys.path.append(str(checkout))  # last, so that nothing in a checkout hides an installed package
+    try:
+        module = import_module("training.bench.generated")
+    except ModuleNotFoundError as error:
+        if not (error.name or "").startswith("training"):
+            raise
+        raise ConfigError(
+            "generated clips (--bank) are made by training/, a folder of the repository that is not part of "
+            "the installed package; install from a checkout (pip install --editable .), or leave --bank out"
+        ) from None
+    return cast(MakeClips, module.generated_clips)
 
 
 def _real(bench: Benchmark, path: Path, start_s: float) -> Iterator[Clip]:
@@ -135,7 +157,7 @@ def table_of(title: str, outcome: Outcome) -> Table:
 
 
 def _write(folder: Path, outcomes: dict[str, Outcome]) -> None:
-    from groundstream.pipeline.temporal_plot import plot
+    from groundstream.pipeline.evaluation.plot import plot
 
     try:
         folder.mkdir(parents=True, exist_ok=True)

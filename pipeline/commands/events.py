@@ -15,7 +15,7 @@ from rich.table import Table
 
 from groundstream.operators.errors import ConfigError, OutputError
 from groundstream.operators.events.event import EventKind
-from groundstream.operators.recording.export import Moment, export_span, growing_files
+from groundstream.operators.recording.export import TimePoint, export_span, growing_files
 from groundstream.operators.recording.index_reader import (
     IndexedEvent,
     IndexedTrack,
@@ -101,11 +101,11 @@ def _check_folder(folder: Path) -> None:
         )
 
 
-def _moment(text: str) -> Moment:
+def _moment(text: str) -> TimePoint:
     try:
-        return Moment(media_s=float(text))
+        return TimePoint(media_s=float(text))
     except ValueError:
-        return Moment(wall=_wall(text))
+        return TimePoint(wall=_wall(text))
 
 
 def _wall(text: str | None) -> float | None:

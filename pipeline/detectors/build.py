@@ -1,4 +1,7 @@
-"""From a checked configuration to a detector and its text cache, here or in a process of its own."""
+"""From a checked configuration to a detector, here or in a process of its own.
+
+It brings torch with it, so that nothing of `pipeline/streams` may import it: a stream's process does without.
+"""
 
 from __future__ import annotations
 
@@ -13,24 +16,10 @@ from groundstream.models.temporal.memory import MemoryPool
 from groundstream.operators.detector.batcher import Batcher
 from groundstream.operators.detector.probe import find_max_batch
 from groundstream.operators.detector.temporal import TemporalDetector
-from groundstream.operators.text.cache import TextCache, TextEncoder
-from groundstream.operators.text.store_handed import HandedTexts
-from groundstream.operators.text.stores import TextStore, default_store_path, open_text_store
+from groundstream.operators.text.cache import CachedTextEncoder, TextCache
+from groundstream.operators.text.stores import HandedTexts, open_text_store
 from groundstream.pipeline.config.run import ModelConfig, RunConfig
 from groundstream.pipeline.detectors.host import DetectorHost
-
-
-def build_text_cache(url: str | None) -> TextCache:
-    """Open the text cache: in memory, in front of `url` (a file of the user's own when None).
-
-    Raises:
-        ConfigError: the URL is none that is known.
-    """
-    return TextCache(_open_store(url))
-
-
-def _open_store(url: str | None) -> TextStore | None:
-    return open_text_store(url or str(default_store_path()))
 
 
 def build_detector(config: ModelConfig, cache: TextCache) -> Batcher:
@@ -40,9 +29,13 @@ def build_detector(config: ModelConfig, cache: TextCache) -> Batcher:
         ModelError: the model cannot be had.
     """
     grounder = load_grounder(config.name, device=config.device, dtype=config.dtype, size_px=config.size_px)
-    encoder = TextEncoder(grounder, cache)
+    encoder = CachedTextEncoder(grounder, cache)
     temporal = _build_temporal(config, grounder)
-    return Batcher(grounder, encoder.encode, config.max_batch or _batch_for(grounder), temporal)
+    max_batch = config.max_batch
+    if max_batch is None:
+        # A CPU gains nothing from large batches; which one a GPU answers best is found by trying.
+        max_batch = grounder.preset.cpu_batch if grounder.device.type == "cpu" else find_max_batch(grounder)
+    return Batcher(grounder, encoder.encode, max_batch, temporal)
 
 
 def _build_temporal(config: ModelConfig, grounder: Grounder) -> TemporalDetector | None:
@@ -52,10 +45,6 @@ def _build_temporal(config: ModelConfig, grounder: Grounder) -> TemporalDetector
     # A GPU's memory is scarce and converts in no time; on a CPU the conversion would cost more than it saves.
     storage = None if grounder.device.type == "cpu" else torch.float16
     return TemporalDetector(grounder, adapter, MemoryPool(config.adapter_memory_mb << 20, storage))
-
-
-def _batch_for(grounder: Grounder) -> int:
-    return grounder.preset.cpu_batch if grounder.device.type == "cpu" else find_max_batch(grounder)
 
 
 def build_detector_host(config: RunConfig, name: str, threads: int | None, beside: int) -> DetectorHost:
@@ -72,6 +61,6 @@ def build_detector_host(config: RunConfig, name: str, threads: int | None, besid
     """
     # Ray allows a process as many threads as it reserves processors, which is one here.
     torch.set_num_threads(threads or max(1, (os.cpu_count() or 1) // beside))
-    texts = HandedTexts(_open_store(config.text_cache))
+    texts = HandedTexts(open_text_store(config.text_cache or None))
     batcher = build_detector(config.model, TextCache(texts))
     return DetectorHost(batcher, texts, name, batcher.device)

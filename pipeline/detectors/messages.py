@@ -1,4 +1,7 @@
-"""What streams and detectors in different processes say to each other. All of it is small but the pixels."""
+"""What streams, detectors and their owner in different processes say to each other.
+
+All of it is small but the pixels of a `DetectionRequest`.
+"""
 
 from __future__ import annotations
 
@@ -7,11 +10,8 @@ from concurrent.futures import Future
 from dataclasses import dataclass
 from typing import NamedTuple, Protocol
 
-import numpy as np
-from numpy.typing import NDArray
-
-from groundstream.models.types import ModelInfo, PicturePlan, Preset, Prompt, SizeRule
-from groundstream.operators.detector.client import Moment
+from groundstream.models.types import ModelInfo, Preset, RawDetections, SizeRule
+from groundstream.operators.detector.client import DetectionRequest
 
 
 class ProcessLost(Exception):  # noqa: N818 -- it is no error of ours: a part of the cluster has gone
@@ -42,49 +42,22 @@ class Prepared(NamedTuple):
     texts: Mapping[str, bytes]
 
 
-class Ask(NamedTuple):
-    """A picture on its way to a detector.
-
-    `turn` counts the pictures of one `session` (a stream's time with one detector process), which takes
-    them in that order; None is for a picture that had its turn already. `prompt` is the prompt's id once
-    the detector has been sent the prompt itself.
-    """
+class SequenceNumber(NamedTuple):
+    """A request's place: its value, from 0, in a `session` (a stream's time with one detector process)."""
 
     session: str
-    turn: int | None
-    pixels: NDArray[np.uint8]
-    plan: PicturePlan
-    prompt: Prompt | str
-    moment: Moment
-
-
-class Found(NamedTuple):
-    """An answer: `RawDetections` as plain arrays."""
-
-    boxes_model: NDArray[np.float32]
-    phrase_scores: NDArray[np.float32]
-
-
-class NoAnswer(NamedTuple):
-    """The detector could not answer; `message` says why."""
-
-    message: str
-
-
-class UnknownPrompt(NamedTuple):
-    """The detector does not know (any more) the prompt with this `id`: send it."""
-
-    id: str
-
-
-Answer = Found | NoAnswer | UnknownPrompt
+    value: int
 
 
 class DetectorLink(Protocol):
     """A way to a detector in another process."""
 
-    def ask(self, ask: Ask) -> Future[Answer]:
-        """Send a picture; the future raises `ProcessLost` where the detector's process has gone."""
+    def ask(self, request: DetectionRequest, number: SequenceNumber) -> Future[RawDetections]:
+        """Send a copy of `request`; its `number` puts it in order, as calls may overtake each other.
+
+        The future raises `DetectorUnavailable` where the detector has no answer, and `ProcessLost` where its
+        process has gone.
+        """
 
     def end_stream(self, stream_id: str) -> None:
         """Tell the detector that a stream has ended; nothing is waited for."""

@@ -122,6 +122,7 @@ class DetectorPool:
             ValueError: a phrase is longer than the model's text limit.
             DetectorUnavailable: no detector is there.
         """
+        # One prompt at a time: of two that share phrases, the second finds those of the first handed round.
         with self._preparing:
             for slot in self._slots:
                 if (process := slot.process) is None or not slot.up:
@@ -141,7 +142,7 @@ class DetectorPool:
             DetectorUnavailable: no detector is there, and none will be.
         """
         with self._lock:
-            slot = self._slot_of(stream_id)
+            slot = next((slot for slot in self._slots if stream_id in slot.streams), None)
             if slot is None or not slot.up:
                 slot = self._place(stream_id)
             return slot.process.link if slot is not None and slot.process is not None else None
@@ -182,6 +183,7 @@ class DetectorPool:
         slot.health = process.health()
         with self._lock:
             slot.up = True
+            # Streams that fled from a dead one come back; each sees it when it asks for its link again.
             self._balance()
 
     def _watch(self, slot: Slot) -> None:
@@ -225,9 +227,6 @@ class DetectorPool:
                 slot.process.learn(texts)
             except ProcessLost:
                 continue  # the one that takes its place is handed all texts
-
-    def _slot_of(self, stream_id: str) -> Slot | None:
-        return next((slot for slot in self._slots if stream_id in slot.streams), None)
 
     def _place(self, stream_id: str) -> Slot | None:
         """Put a stream on the detector with the fewest; None while there is none."""

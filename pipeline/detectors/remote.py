@@ -2,37 +2,18 @@
 
 from __future__ import annotations
 
+import itertools
 import logging
 import threading
 import uuid
 from concurrent.futures import Future
-from dataclasses import dataclass, field
 
 from groundstream.models.types import Prompt, RawDetections
-from groundstream.operators.detector.client import Moment
-from groundstream.operators.detector.letterbox import Picture
+from groundstream.operators.detector.client import DetectionRequest
 from groundstream.operators.errors import DetectorUnavailable
-from groundstream.pipeline.detectors.messages import (
-    Answer,
-    Ask,
-    DetectorFacts,
-    DetectorLink,
-    Found,
-    NoAnswer,
-    ProcessLost,
-)
+from groundstream.pipeline.detectors.messages import DetectorFacts, DetectorLink, ProcessLost, SequenceNumber
 
 log = logging.getLogger("groundstream.detector")
-
-
-@dataclass(eq=False)
-class Asked:
-    """A picture that waits for its answer."""
-
-    picture: Picture
-    prompt: Prompt
-    moment: Moment
-    answer: Future[RawDetections] = field(default_factory=Future)
 
 
 class RemoteDetector:
@@ -46,7 +27,7 @@ class RemoteDetector:
     def __init__(self, facts: DetectorFacts, link: DetectorLink) -> None:
         self.info, self.preset, self.size_rule = facts.info, facts.preset, facts.size_rule
         self.max_batch = facts.max_batch
-        self._waiting: dict[Asked, None] = {}  # in the order in which they came
+        self._waiting: dict[DetectionRequest, None] = {}  # in the order in which they came
         self._lock = threading.RLock()
         self._gone: str | None = None
         self._patient = True
@@ -61,17 +42,16 @@ class RemoteDetector:
         """Return nothing: the stream's owner has every prompt prepared before a stream hears of it."""
         return ()
 
-    def submit(self, picture: Picture, prompt: Prompt, moment: Moment) -> Future[RawDetections]:
-        """Ask for `prompt` in `picture`; the future raises `DetectorUnavailable` where no answer comes."""
-        asked = Asked(picture, prompt, moment)
+    def submit(self, request: DetectionRequest) -> Future[RawDetections]:
+        """Have `request` answered; its answer raises `DetectorUnavailable` where none comes."""
         with self._lock:
             if self._gone is not None or not (self._up or self._patient):
-                asked.answer.set_exception(DetectorUnavailable(self._gone or "the detector has gone"))
-                return asked.answer
-            self._waiting[asked] = None
+                request.answer.set_exception(DetectorUnavailable(self._gone or "the detector has gone"))
+                return request.answer
+            self._waiting[request] = None
             if self._up:
-                self._send(asked)
-        return asked.answer
+                self._send(request)
+        return request.answer
 
     def use(self, link: DetectorLink) -> None:
         """Go on with another detector process: what was not answered is sent again, in order."""
@@ -79,9 +59,9 @@ class RemoteDetector:
             self._begin(link)
             if self._waiting:
                 log.info("%d pictures are asked again of another detector", len(self._waiting))
-            for asked in list(self._waiting):
+            for request in list(self._waiting):
                 if self._up:
-                    self._send(asked)
+                    self._send(request)
 
     def end_stream(self, stream_id: str) -> None:
         """Tell the detector that the stream has ended."""
@@ -108,42 +88,30 @@ class RemoteDetector:
 
     def _begin(self, link: DetectorLink) -> None:
         self._link, self._up = link, True
-        self._session, self._turn = uuid.uuid4().hex, 0
-        self._sent_prompts: set[str] = set()
+        self._session, self._order = uuid.uuid4().hex, itertools.count()
 
-    def _send(self, asked: Asked, *, again: bool = False) -> None:
-        """Send a picture, the first one of a prompt with the prompt; `again` out of turn."""
-        known = asked.prompt.id in self._sent_prompts and not again
-        turn = None if again else self._turn
-        self._turn += not again
-        self._sent_prompts.add(asked.prompt.id)
-        prompt = asked.prompt.id if known else asked.prompt
-        session, pixels, plan = self._session, asked.picture.pixels, asked.picture.plan
-        sent = self._link.ask(Ask(session, turn, pixels, plan, prompt, asked.moment))
-        sent.add_done_callback(lambda done: self._receive(session, asked, done))
+    def _send(self, request: DetectionRequest) -> None:
+        session = self._session
+        sent = self._link.ask(request, SequenceNumber(session, next(self._order)))
+        sent.add_done_callback(lambda done: self._receive(session, request, done))
 
-    def _receive(self, session: str, asked: Asked, done: Future[Answer]) -> None:
+    def _receive(self, session: str, request: DetectionRequest, done: Future[RawDetections]) -> None:
         with self._lock:
-            if session != self._session or asked not in self._waiting:
-                return  # an answer of a process that was given up
-            try:
-                answer = done.result()
-            except ProcessLost as lost:
-                self._lose(str(lost))
+            # Exactly one answer counts: not that of a process that was left, whose pictures were sent again.
+            if session != self._session or request not in self._waiting:
                 return
+            try:
+                raw = done.result()
+            except ProcessLost as lost:
+                self._lose(str(lost))  # the request waits on, for the next process
             except Exception as error:
-                answer = NoAnswer(f"the detector failed: {type(error).__name__}: {error}")
-            self._take(asked, answer)
-
-    def _take(self, asked: Asked, answer: Answer) -> None:
-        if isinstance(answer, Found):
-            del self._waiting[asked]
-            asked.answer.set_result(RawDetections(*answer))
-        elif isinstance(answer, NoAnswer):
-            del self._waiting[asked]
-            asked.answer.set_exception(DetectorUnavailable(answer.message))
-        elif self._up:
-            self._send(asked, again=True)
+                del self._waiting[request]
+                if not isinstance(error, DetectorUnavailable):
+                    error = DetectorUnavailable(f"the detector failed: {type(error).__name__}: {error}")
+                request.answer.set_exception(error)
+            else:
+                del self._waiting[request]
+                request.answer.set_result(raw)
 
     def _lose(self, reason: str) -> None:
         if not self._up:
@@ -155,5 +123,5 @@ class RemoteDetector:
 
     def _refuse(self, reason: str) -> None:
         waiting, self._waiting = list(self._waiting), {}
-        for asked in waiting:
-            asked.answer.set_exception(DetectorUnavailable(reason))
+        for request in waiting:
+            request.answer.set_exception(DetectorUnavailable(reason))

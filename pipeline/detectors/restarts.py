@@ -11,6 +11,7 @@ from groundstream.operators.utils.backoff import Backoff
 
 MINUTE_S = 60.0
 PER_MINUTE = 6  # more restarts of one part in a minute mend nothing and cost the others their cores
+MOST_IN_VAIN = 4  # deaths of a file's process without a new frame between them, until the file is given up
 FAILURES = 3  # deaths in a row, without a result between them, until a source is left alone for a while
 
 Clock = Callable[[], float]
@@ -85,3 +86,41 @@ class CircuitBreaker:
         if self._in_a_row:
             self._in_a_row, self._until = 0, None
             self._backoff.reset()
+
+
+class StreamRestarts:
+    """Decides what follows the death of a stream's process: when the next one is started, or that none is.
+
+    A death is in vain where no frame was answered beyond all those before. What dies in vain is left alone
+    for longer each time; a file that does so again and again has a frame that kills, and is given up. A
+    camera never is: its next frames are others.
+
+    Attributes:
+        furthest: number of the last frame that was answered; -1 before the first.
+        in_vain: deaths in vain in a row.
+    """
+
+    def __init__(self, budget: RestartBudget | None = None, breaker: CircuitBreaker | None = None) -> None:
+        self._budget, self._breaker = budget or RestartBudget(), breaker or CircuitBreaker()
+        self.furthest, self.in_vain = -1, 0
+        self._came_further = False
+
+    @property
+    def count(self) -> int:
+        """How many deaths there were."""
+        return self._budget.restarts
+
+    def reached(self, seq: int) -> None:
+        """Note that the frame `seq` was answered; a process that goes on repeats some of its forerunner's."""
+        if seq > self.furthest:
+            self.furthest, self._came_further, self.in_vain = seq, True, 0
+            self._breaker.worked()
+
+    def next_s(self, *, live: bool) -> float | None:
+        """Count a death; return the seconds to wait before the restart, None where the stream is given up."""
+        self.in_vain += not self._came_further
+        if self.in_vain >= MOST_IN_VAIN and not live:
+            return None
+        wait_s = max(self._budget.next_s(), 0.0 if self._came_further else self._breaker.failed())
+        self._came_further = False
+        return wait_s

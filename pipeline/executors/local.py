@@ -9,8 +9,9 @@ from groundstream.models.types import Prompt
 from groundstream.operators.detector.batcher import Batcher
 from groundstream.operators.errors import ConfigError, GroundstreamError
 from groundstream.operators.text.cache import TextCache
+from groundstream.operators.text.stores import open_text_store
 from groundstream.pipeline.config.run import RunConfig
-from groundstream.pipeline.detectors.build import build_detector, build_text_cache
+from groundstream.pipeline.detectors.build import build_detector
 from groundstream.pipeline.observe.health import DetectorHealth, detector_health
 from groundstream.pipeline.streams.base import OnResult, Stream, StreamSpec, StreamView, warn_unknown
 from groundstream.pipeline.streams.runner import StreamRunner
@@ -94,7 +95,7 @@ class LocalExecutor:
 
     def _load(self) -> Batcher:
         if self._detector is None:
-            self._cache = build_text_cache(self._config.text_cache)
+            self._cache = TextCache(open_text_store(self._config.text_cache or None))
             self._detector = build_detector(self._config.model, self._cache)
         return self._detector
 

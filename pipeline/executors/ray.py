@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
+from functools import partial
 
 import ray
 
@@ -17,7 +18,7 @@ from groundstream.pipeline.executors.ray_cluster import RayCluster
 from groundstream.pipeline.executors.ray_processes import RayDetector, RayStreamProcess
 from groundstream.pipeline.observe.health import DetectorHealth
 from groundstream.pipeline.streams.base import Stream, StreamSpec, warn_unknown
-from groundstream.pipeline.streams.kept import KeptStream
+from groundstream.pipeline.streams.supervised import SupervisedStream
 
 AT_ONCE = 8  # streams that are opened at the same time
 DETECTOR_CPUS = 1.0  # reserved where there is no GPU
@@ -43,7 +44,7 @@ class RayExecutor:
         self._check_room(len(specs))
         if not self._loaded:
             self._pool.begin()
-        streams = [KeptStream(spec, self._spawner(spec), self._pool) for spec in specs]
+        streams = [SupervisedStream(spec, partial(self._spawn_stream, spec), self._pool) for spec in specs]
         try:
             with ThreadPoolExecutor(AT_ONCE) as threads:
                 list(threads.map(_try_to_open, streams))
@@ -71,7 +72,7 @@ class RayExecutor:
         self._pool.close()
         self._cluster.close()
 
-    def _prepare_for(self, streams: Sequence[KeptStream]) -> None:
+    def _prepare_for(self, streams: Sequence[SupervisedStream]) -> None:
         """Have the prompts of `streams` encoded once the model is loaded."""
         try:
             self._pool.wait()
@@ -88,8 +89,8 @@ class RayExecutor:
                 raise ConfigError(str(error)) from error
             warn_unknown(stream.id, unknown[prompt.id])
 
-    def _spawner(self, spec: StreamSpec) -> Callable[[], RayStreamProcess]:
-        return lambda: RayStreamProcess(f"stream {spec.id}", self._config.ray.cpus_per_stream)
+    def _spawn_stream(self, spec: StreamSpec) -> RayStreamProcess:
+        return RayStreamProcess(f"stream {spec.id}", self._config.ray.cpus_per_stream)
 
     def _spawn_detector(self, name: str) -> RayDetector:
         beside = math.ceil(self._pool.count / _machines())
@@ -126,7 +127,7 @@ def _total(resource: str) -> float:
     return float(ray.cluster_resources().get(resource, 0.0))  # type: ignore[no-untyped-call]
 
 
-def _try_to_open(stream: KeptStream) -> None:
+def _try_to_open(stream: SupervisedStream) -> None:
     """Open the source of `stream`; keep what fails on it."""
     try:
         stream.open()
@@ -138,7 +139,7 @@ def _try_to_open(stream: KeptStream) -> None:
         stream.note_error(ClusterError(f"the process of stream {stream.id} cannot be started: {lost}"))
 
 
-def _attach(stream: KeptStream) -> None:
+def _attach(stream: SupervisedStream) -> None:
     try:
         stream.attach()
     except ProcessLost as lost:

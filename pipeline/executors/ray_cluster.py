@@ -1,4 +1,7 @@
-"""A Ray cluster: joined where there is an address, else started on this machine and ended with the run."""
+"""A Ray cluster: joined where there is an address, else started on this machine and ended with the run.
+
+A token decides who may ask a cluster to run code; it is never shown.
+"""
 
 from __future__ import annotations
 
@@ -7,19 +10,28 @@ import math
 import os
 import secrets
 import shutil
+import subprocess
+import sys
 import tempfile
+import threading
 import time
 from pathlib import Path
+from typing import Literal
 
 from groundstream.operators.errors import ClusterError
 from groundstream.operators.urls import mask
 from groundstream.pipeline.config.run import RayConfig
-from groundstream.pipeline.executors.ray_auth import MODE, TOKEN, has_token, mode_for
 
 OBJECT_STORE_BYTES = 512 * 2**20  # for pictures on their way to a detector; pages are taken when used
 #: Pictures that were answered leave the store at once, not by the hundred: those that lie there count in
 #: the memory of the stream that sent them, 50 MB at 416x416, 190 MB at 800x800.
 SYSTEM = {"free_objects_batch_size": 1}
+MODE, TOKEN, TOKEN_PATH = "RAY_AUTH_MODE", "RAY_AUTH_TOKEN", "RAY_AUTH_TOKEN_PATH"
+KNOCK_S = 10.0  # patience with the head of a cluster
+
+Welcome = Literal["welcome", "token", "silence"]
+
+_KNOCK = "import sys; from ray._raylet import GcsClient; GcsClient(address=sys.argv[1])"
 
 
 class RayCluster:
@@ -75,6 +87,7 @@ class RayCluster:
         self._folder = Path(tempfile.mkdtemp(prefix="gs-", dir="/tmp"))
         if not has_token():
             os.environ[TOKEN] = secrets.token_hex(32)
+        _read_access_anew()
         ray.init(
             address="local",
             num_cpus=max(os.cpu_count() or 1, math.ceil(cpus)),
@@ -92,10 +105,71 @@ class RayCluster:
         mode = mode_for(address)
         if mode is not None:
             os.environ[MODE] = mode
-            # Ray reads it once; an earlier cluster of this process may have asked for something else.
-            ray._raylet.Config.initialize("")  # type: ignore[attr-defined]
-            ray._raylet.AuthenticationTokenLoader.instance().reset_cache()  # type: ignore[attr-defined]
+            _read_access_anew()
         ray.init(address=address, log_to_driver=False, logging_level=logging.ERROR)
+
+
+def has_token() -> bool:
+    """Tell whether the user has a token, in one of the places where Ray looks for it."""
+    given = os.environ.get(TOKEN) or os.environ.get(TOKEN_PATH)
+    return bool(given) or (Path.home() / ".ray" / "auth_token").is_file()
+
+
+def mode_for(address: str) -> str | None:
+    """Return the authentication mode in which the cluster at `address` takes us; None where Ray sees to it.
+
+    Ray itself sends the user's token only where it is told to, and a cluster that asks for none does not
+    work with one that is sent.
+
+    Raises:
+        ConnectionError: nothing answers there, or it refuses the token or its absence.
+    """
+    if address == "auto":
+        return None
+    modes = ["disabled", "token"] if has_token() else ["disabled"]
+    modes = [os.environ[MODE]] if MODE in os.environ else modes
+    for mode in modes:
+        welcome = knock(address, mode)
+        if welcome == "welcome":
+            return mode
+        if welcome == "silence":
+            raise ConnectionError("no Ray cluster answers there")
+    if modes[-1] == "token":
+        raise ConnectionError("it refuses the token that was sent")
+    raise ConnectionError(f"it asks for a token; name its file in {TOKEN_PATH}")
+
+
+def knock(address: str, mode: str) -> Welcome:
+    """Try to reach the head of a cluster in a process of its own: Ray tries for long and fills the screen."""
+    process = subprocess.Popen(  # noqa: S603 -- the address is an argument, not code
+        [sys.executable, "-c", _KNOCK, address],
+        env=os.environ | {MODE: mode},
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.PIPE,
+        text=True,
+    )
+    patience = threading.Timer(KNOCK_S, process.kill)
+    patience.start()
+    with process:
+        assert process.stderr is not None
+        refused = any("Unauthenticated" in line for line in process.stderr)
+        process.kill()
+    patience.cancel()
+    if refused:
+        return "token"
+    return "welcome" if process.returncode == 0 else "silence"
+
+
+def _read_access_anew() -> None:
+    """Have Ray read mode and token from the environment again.
+
+    It does so once in a process, and keeps them: without this the second cluster that a process starts, or
+    joins, is asked with the token of the first, and refuses ("Failed to start GCS").
+    """
+    import ray
+
+    ray._raylet.Config.initialize("")  # type: ignore[attr-defined]
+    ray._raylet.AuthenticationTokenLoader.instance().reset_cache()  # type: ignore[attr-defined]
 
 
 def _remove(folder: Path) -> None:

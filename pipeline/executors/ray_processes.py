@@ -4,35 +4,38 @@ from __future__ import annotations
 
 import logging
 import os
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from concurrent.futures import Future
-from typing import Any
+from typing import Any, Concatenate, ParamSpec, TypeVar
 
 import ray
 from ray.actor import ActorHandle
 from ray.exceptions import ActorDiedError, ActorUnavailableError, GetTimeoutError, RayError, RayTaskError
 
-from groundstream.models.types import Prompt
+from groundstream.models.types import Prompt, RawDetections
+from groundstream.operators.detector.client import DetectionRequest
 from groundstream.operators.errors import ClusterError
 from groundstream.pipeline.config.run import RunConfig
 from groundstream.pipeline.detectors.messages import (
-    Answer,
-    Ask,
     DetectorFacts,
     DetectorLink,
     Prepared,
     ProcessLost,
+    SequenceNumber,
 )
 from groundstream.pipeline.executors.ray_actors import DetectorActor, StreamActor
 from groundstream.pipeline.executors.ray_places import BEGIN_S, start_process
 from groundstream.pipeline.observe.health import DetectorHealth
-from groundstream.pipeline.streams.base import StreamSpec, StreamView
-from groundstream.pipeline.streams.host import News
+from groundstream.pipeline.streams.host import StreamHost
 
 SILENT_S = 30.0  # patience with one that runs; that it has died is known much sooner
 ANY_S = 1800.0  # patience with a model that is downloaded
 CALLS = 10_000  # that a detector takes at once: every picture in flight is one
-CALLS_OF_STREAM = 8  # its owner waits for news and wants something else meanwhile
+CALLS_OF_STREAM = 8  # its owner waits for updates and wants something else meanwhile
+BEGINNING = ("open", "attach")  # what may take a stream longer: a camera, a library, a server at the far end
+
+P = ParamSpec("P")
+R = TypeVar("R")
 
 
 class RayLink:
@@ -41,10 +44,10 @@ class RayLink:
     def __init__(self, actor: ActorHandle[Any]) -> None:
         self._actor = actor
 
-    def ask(self, ask: Ask) -> Future[Answer]:
-        """Send a picture; its pixels go through the memory that the machine's processes share."""
-        answer: Future[Answer] = Future()
-        sent: Future[Answer] = self._actor.ask.remote(ask).future()
+    def ask(self, request: DetectionRequest, number: SequenceNumber) -> Future[RawDetections]:
+        """Send a request; its pixels go through the memory that the machine's processes share."""
+        answer: Future[RawDetections] = Future()
+        sent: Future[RawDetections] = self._actor.ask.remote(request, number).future()
         sent.add_done_callback(lambda done: _pass_on(done, answer))
         return answer
 
@@ -54,19 +57,19 @@ class RayLink:
 
 
 class RayProcess:
-    """An actor whose methods are asked and waited for."""
+    """An actor whose methods are called and waited for."""
 
     def __init__(self, actor: ActorHandle[Any], name: str) -> None:
         self._actor, self._name = actor, name
 
-    def ask(self, method: str, *arguments: object, patience_s: float = SILENT_S) -> Any:
+    def call(self, method: str, *arguments: object, patience_s: float = SILENT_S, **named: object) -> Any:
         """Call `method` and return its answer.
 
         Raises:
             ProcessLost: the process has died, or says nothing.
         """
         try:
-            return ray.get(getattr(self._actor, method).remote(*arguments), timeout=patience_s)
+            return ray.get(getattr(self._actor, method).remote(*arguments, **named), timeout=patience_s)
         except RayTaskError as error:
             raise _own(error) from None
         except GetTimeoutError:
@@ -80,7 +83,7 @@ class RayProcess:
 
 
 class RayDetector(RayProcess):
-    """A detector process; see `supervisor.DetectorProcess`. About so many are `beside` it on its machine."""
+    """A detector process; see `pool.DetectorProcess`. About so many are `beside` it on its machine."""
 
     def __init__(self, config: RunConfig, name: str, cpus: float, gpus: float, beside: int) -> None:
         options = {"num_cpus": cpus, "num_gpus": gpus, "max_concurrency": CALLS}
@@ -92,70 +95,50 @@ class RayDetector(RayProcess):
         """Load the model; with as many threads as this process was told to use, where it was."""
         told = os.environ.get("OMP_NUM_THREADS", "")
         threads = int(told) if told.isdecimal() else None
-        facts: DetectorFacts = self.ask(
+        facts: DetectorFacts = self.call(
             "load", self._config, self._name, threads, self._beside, patience_s=ANY_S
         )
         return facts
 
     def prepare(self, prompt: Prompt) -> Prepared:
         """Encode a prompt."""
-        prepared: Prepared = self.ask("prepare", prompt, patience_s=ANY_S)
+        prepared: Prepared = self.call("prepare", prompt, patience_s=ANY_S)
         return prepared
 
     def learn(self, texts: Mapping[str, bytes]) -> None:
         """Hand over what another detector has encoded."""
-        self.ask("learn", texts)
+        self.call("learn", texts)
 
     def health(self) -> DetectorHealth:
         """Say how it does."""
-        health: DetectorHealth = self.ask("health")
+        health: DetectorHealth = self.call("health")
         return health
 
 
 class RayStreamProcess(RayProcess):
-    """A stream process; see `kept_stream.StreamProcess`."""
+    """A stream process; see `supervised.StreamProcess`."""
 
     def __init__(self, name: str, cpus: float) -> None:
         level = logging.getLogger("groundstream").getEffectiveLevel()
         options = {"num_cpus": cpus, "max_concurrency": CALLS_OF_STREAM}
         super().__init__(start_process(StreamActor, level, **options), name)
 
-    def open(self, spec: StreamSpec) -> StreamView:
-        """Open the source."""
-        view: StreamView = self.ask("open", spec, patience_s=BEGIN_S)
-        return view
+    def ask(
+        self, method: Callable[Concatenate[StreamHost, P], R], *arguments: P.args, **named: P.kwargs
+    ) -> R:
+        """Call `method` of the process's `StreamHost` and return its answer."""
+        patience_s = BEGIN_S if method.__name__ in BEGINNING else SILENT_S
+        answer: R = self.call(method.__name__, *arguments, patience_s=patience_s, **named)
+        return answer
 
-    def attach(self, facts: DetectorFacts, link: DetectorLink) -> None:
-        """Open the outputs and connect the stream with its detector."""
-        self.ask("attach", facts, link, patience_s=BEGIN_S)
-
-    def start(self, with_results: bool) -> None:
-        """Begin."""
-        self.ask("start", with_results)
-
-    def news(self, wait_s: float) -> News:
-        """Return what is new."""
-        news: News = self.ask("news", wait_s, patience_s=SILENT_S + wait_s)
-        return news
-
-    def set_prompt(self, prompt: Prompt) -> None:
-        """Ask other phrases."""
-        self.ask("set_prompt", prompt)
-
-    def use_detector(self, link: DetectorLink) -> None:
-        """Go on with another detector."""
-        self.ask("use_detector", link)
-
-    def give_up(self, reason: str) -> None:
-        """Go on without a detector."""
-        self.ask("give_up", reason)
-
-    def stop(self) -> None:
-        """End soon; whoever follows the news hears of it."""
-        self._actor.stop.remote()
+    def tell(
+        self, method: Callable[Concatenate[StreamHost, P], None], *arguments: P.args, **named: P.kwargs
+    ) -> None:
+        """Call `method` of the process's `StreamHost`; whoever follows the updates hears what comes of it."""
+        getattr(self._actor, method.__name__).remote(*arguments, **named)
 
 
-def _pass_on(done: Future[Answer], answer: Future[Answer]) -> None:
+def _pass_on(done: Future[RawDetections], answer: Future[RawDetections]) -> None:
     error = done.exception()
     if error is None:
         answer.set_result(done.result())

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from groundstream.operators.errors import SourceError
-from groundstream.operators.sources.values import SourceCounters, SourceStatus, State
+from groundstream.operators.sources.base import SourceCounters, SourceStatus, State
 from groundstream.operators.utils.quantiles import NO_SAMPLES, Quantiles, SlidingQuantiles
 
 if TYPE_CHECKING:  # a stream's process does without torch
@@ -141,9 +141,11 @@ def stream_health(
     *,
     sinks: Iterable[SinkWorker] = (),
     error: Exception | None = None,
-    restarts: int = 0,
 ) -> StreamHealth:
-    """Put together what the parts of one stream know; `error` is why it ended before its end."""
+    """Put together what the parts of one stream know; `error` is why it ended before its end.
+
+    Restarts are its owner's business, in whose process this may not be.
+    """
     state, reason, message, epoch = _standing(status, error)
     return StreamHealth(
         stream_id=stream_id,
@@ -155,17 +157,14 @@ def stream_health(
         detected=meter.detected,
         stale=meter.stale,
         dropped=_dropped(counters, sinks),
-        restarts=restarts,
         objects=meter.objects,
         time_s=meter.time_s,
         latency_ms=meter.latency_ms.read(),
     )
 
 
-def detector_health(
-    name: str, device: str, counters: BatcherCounters, *, streams: int = 0, restarts: int = 0
-) -> DetectorHealth:
-    """Take a snapshot of a detector's counters."""
+def detector_health(name: str, device: str, counters: BatcherCounters) -> DetectorHealth:
+    """Take a snapshot of a detector's counters; its streams and restarts are its owner's business."""
     return DetectorHealth(
         name=name,
         device=device,
@@ -176,8 +175,6 @@ def detector_health(
         sizes=dict(counters.sizes),
         queue_wait_ms=counters.queue_wait_ms.read(),
         inference_ms=counters.inference_ms.read(),
-        streams=streams,
-        restarts=restarts,
     )
 
 

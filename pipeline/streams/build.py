@@ -26,7 +26,7 @@ from groundstream.pipeline.streams.outputs import StreamOutputs
 from groundstream.pipeline.streams.worker import StreamWorker
 
 if TYPE_CHECKING:
-    from groundstream.operators.recording.archive import Recorder, RecorderSettings
+    from groundstream.operators.recording.archive import ArchiveSettings, StreamArchive
     from groundstream.operators.video.segment import Segment
 
 LEAVE_RATIO = 0.7  # a phrase ceases to hold at this part of the score at which it began to
@@ -70,7 +70,7 @@ def build_worker(
     source: Source,
     detector: DetectorClient,
     sinks: Sequence[SinkWorker],
-    recorder: Recorder | None,
+    archive: StreamArchive | None,
 ) -> StreamWorker:
     """Put one stream together."""
     track = spec.config.track
@@ -84,7 +84,7 @@ def build_worker(
         overlap_iou=detector.preset.overlap_iou,
     )
     letterbox = Letterbox(detector.size_rule)
-    return StreamWorker(source, detector, letterbox, tracker, sinks, spec.prompt, recorder)
+    return StreamWorker(source, detector, letterbox, tracker, sinks, spec.prompt, archive)
 
 
 def build_tracker(config: TrackConfig, score: float, source: Source, first_track: int = 1) -> Tracker:
@@ -95,7 +95,7 @@ def build_tracker(config: TrackConfig, score: float, source: Source, first_track
     )
 
 
-def build_recorder(spec: StreamSpec, outputs: StreamOutputs) -> Recorder | None:
+def build_archive(spec: StreamSpec, outputs: StreamOutputs) -> StreamArchive | None:
     """Open what is told and kept of a stream; None where that is nothing.
 
     Raises:
@@ -103,24 +103,26 @@ def build_recorder(spec: StreamSpec, outputs: StreamOutputs) -> Recorder | None:
     """
     if not spec.config.tells(spec.stream):
         return None
-    from groundstream.operators.recording.archive import Recorder  # with SQLite, rendering: only where wanted
+    from groundstream.operators.recording.archive import (
+        StreamArchive,  # with SQLite, rendering: only where wanted
+    )
 
-    return Recorder(spec.id, recorder_settings(spec.config), outputs.folder)
+    return StreamArchive(spec.id, archive_settings(spec.config), outputs.folder)
 
 
-def recorder_settings(config: RunConfig) -> RecorderSettings:
+def archive_settings(config: RunConfig) -> ArchiveSettings:
     """Return what is kept of the only stream of `config`; clips of events need some rules."""
     from groundstream.operators.clips.manager import ClipSettings
     from groundstream.operators.events.engine import GONE_S
     from groundstream.operators.events.rules import StreamRules
-    from groundstream.operators.recording.archive import RecorderSettings
+    from groundstream.operators.recording.archive import ArchiveSettings
 
     clips, rules = config.clips, config.rules_for(config.streams[0])
     if rules is None and clips.mode == "events":
         rules = StreamRules()
     # An event is told when it has settled, and what is gone when it has been lost and missed for a while.
     late_s = (rules.settle_s if rules is not None else 0.0) + config.track.lost_s + GONE_S + _MARGIN_S
-    return RecorderSettings(
+    return ArchiveSettings(
         rules=rules,
         clips=None
         if clips.mode == "none"

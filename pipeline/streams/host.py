@@ -32,7 +32,7 @@ class LogLine:
 
 
 @dataclass(frozen=True)
-class News:
+class Updates:
     """What became of a stream since its owner asked last.
 
     Attributes:
@@ -92,7 +92,7 @@ class StreamHost:
         self._with_results = with_results
         threading.Thread(target=self._run, name="stream", daemon=True).start()
 
-    def news(self, wait_s: float) -> News:
+    def updates(self, wait_s: float) -> Updates:
         """Return what is new; waits up to `wait_s` seconds for something that the owner should know."""
         with self._change:
             self._change.wait_for(lambda: self._results or self._ended, timeout=wait_s)
@@ -102,7 +102,7 @@ class StreamHost:
             self._change.notify_all()
         runner = self._opened
         lost = self._detector is not None and self._detector.lost
-        return News(runner.view, results, lines, runner.error, lost, ended)
+        return Updates(runner.view, results, lines, runner.error, lost, ended)
 
     def set_prompt(self, prompt: Prompt) -> None:
         """Ask `prompt` from the next result on."""
@@ -170,7 +170,7 @@ class OwnerSink(RecordSink):
         self._keep(event)
 
     def close(self) -> None:
-        """Do nothing: the owner hears of the end in the news."""
+        """Do nothing: the owner hears of the end in the updates."""
 
 
 class LinesToOwner(logging.Handler):

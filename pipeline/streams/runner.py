@@ -18,8 +18,8 @@ from groundstream.operators.sources.open import Source, SourceStatus
 from groundstream.pipeline.observe.health import StreamMeter, stream_health
 from groundstream.pipeline.streams.base import OnResult, StreamSpec, StreamView
 from groundstream.pipeline.streams.build import (
+    build_archive,
     build_outputs,
-    build_recorder,
     build_source,
     build_tap,
     build_worker,
@@ -27,7 +27,7 @@ from groundstream.pipeline.streams.build import (
 from groundstream.pipeline.streams.worker import StreamWorker
 
 if TYPE_CHECKING:
-    from groundstream.operators.recording.archive import Recorder
+    from groundstream.operators.recording.archive import StreamArchive
     from groundstream.operators.video.segment import Segment
 
 log = logging.getLogger("groundstream.pipeline")
@@ -57,7 +57,7 @@ class StreamRunner:
         self._kept: dict[str, Kept] = {}
         self._outputs = build_outputs(spec)
         self._tap = build_tap(spec, self._keep_segment)
-        self._recorder: Recorder | None = None
+        self._archive: StreamArchive | None = None
         self._stopped = False
 
     def open(self) -> None:
@@ -94,8 +94,8 @@ class StreamRunner:
         )
         if self._tap is not None and self._tap.absent is not None:
             log.warning("stream %s: no clips, no recording: %s", self.spec.id, self._tap.absent)
-        self._recorder = build_recorder(self.spec, self._outputs)
-        self.worker = build_worker(self.spec, self._source, detector, self._sinks, self._recorder)
+        self._archive = build_archive(self.spec, self._outputs)
+        self.worker = build_worker(self.spec, self._source, detector, self._sinks, self._archive)
 
     def run(self, on_result: OnResult | None = None) -> None:
         """Run to the end of the source or until `stop`; then close. What fails is kept in `error`."""
@@ -167,20 +167,20 @@ class StreamRunner:
         """Stop, finish the outputs and free what the detector remembers; may be called twice."""
         reason = str(self.error) if self.error else "the run was stopped" if self._stopped else None
         self.stop()
-        recorder, self._recorder = self._recorder, None
-        for event in recorder.end(reason) if recorder is not None else ():
+        archive, self._archive = self._archive, None
+        for event in archive.end(reason) if archive is not None else ():
             for sink in self._sinks:
                 sink.put_event(event)
         for sink in self._sinks:
             sink.close()
-        if recorder is not None:
-            recorder.close()
+        if archive is not None:
+            archive.close()
         if self._detector is not None:
             self._detector.end_stream(self.spec.id)
 
     def _keep_segment(self, segment: Segment) -> None:
-        if (recorder := self._recorder) is not None:
-            recorder.add_segment(segment)
+        if (archive := self._archive) is not None:
+            archive.add_segment(segment)
 
     def _look_what_is_kept(self, resume: Resume) -> Position | None:
         """Return the frame after which the stream goes on."""
@@ -201,8 +201,8 @@ class StreamRunner:
 
     def _note_status(self, status: SourceStatus) -> None:
         self._status = status
-        recorder = self._recorder if status.state in ("stalled", "reconnecting") else None
-        for event in recorder.interrupt(status.message) if recorder is not None else ():
+        archive = self._archive if status.state in ("stalled", "reconnecting") else None
+        for event in archive.interrupt(status.message) if archive is not None else ():
             for sink in self._sinks:
                 sink.put_event(event)
 

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from groundstream.models.training.temporal_clips import Clip, FrameTruth
+from groundstream.models.adaptation.clips import Clip, FrameTruth
 from groundstream.models.types import RawDetections
 
 BOX = (10.0, 10.0, 30.0, 30.0)

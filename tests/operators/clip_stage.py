@@ -15,14 +15,15 @@ from counter_video import ROUND_S, truth
 from result_factory import MODEL
 
 from groundstream.models.types import Prompt
-from groundstream.operators.clips.desk import ClipDesk
 from groundstream.operators.clips.manager import ClipManager, ClipSettings
-from groundstream.operators.clips.render_job import render_job
+from groundstream.operators.clips.renderer_main import render_job
+from groundstream.operators.clips.writer import ClipWriter
 from groundstream.operators.events.event import Event, EventKind, EventType, Sighting
 from groundstream.operators.frames import Frame, FrameResult
 from groundstream.operators.sources.open import SourceOptions, open_source
-from groundstream.operators.video.annotate import Shape
 from groundstream.operators.video.ring import Ring
+from groundstream.operators.video.segment import Segment
+from groundstream.operators.video.shape import Shape
 from groundstream.operators.video.tap import PacketTap
 
 PROMPT = Prompt.of(["white van"])
@@ -87,7 +88,7 @@ class Stage:
         folder: of the clips.
         settings: which clips.
         shapes: what is drawn beside the objects.
-        desk_bytes: what may wait for the disk.
+        writer_bytes: what may wait for the disk.
         jobs: folders of the jobs that were handed on.
         problems: what was told.
         names: the clip that was named for each event.
@@ -97,7 +98,7 @@ class Stage:
     folder: Path
     settings: ClipSettings
     shapes: Sequence[Shape] = (ZONE,)
-    desk_bytes: int = 2**27
+    writer_bytes: int = 2**27
     jobs: list[Path] = field(default_factory=list)
     problems: list[str] = field(default_factory=list)
     names: dict[str, str] = field(default_factory=dict)
@@ -106,10 +107,14 @@ class Stage:
     def __post_init__(self) -> None:
         self.folder.mkdir(parents=True, exist_ok=True)
         self.ring = Ring(self.settings.reach_s, 2**28)
-        self.desk = ClipDesk(self.jobs.append, self.problems.append, self.desk_bytes)
-        self.manager = ClipManager("cam", self.settings, self.folder, self.desk, self.ring.cut, self.shapes)
-        self.ring.subscribe(self.manager.add_segment)
+        self.writer = ClipWriter(self.jobs.append, self.problems.append, self.writer_bytes)
+        self.manager = ClipManager("cam", self.settings, self.folder, self.writer, self.ring.cut, self.shapes)
         self._told: dict[int, EventType] = {}
+
+    def add_segment(self, segment: Segment) -> None:
+        """Take a segment as the archive of a stream does."""
+        self.ring.add(segment)
+        self.manager.add_segment(segment)
 
     def play(
         self,
@@ -120,7 +125,7 @@ class Stage:
         until: Callable[[Frame], bool] = lambda _: False,
     ) -> None:
         """Read a file; give the manager each `look_every`-th frame's result until a frame says to stop."""
-        tap = PacketTap(self.ring.add)
+        tap = PacketTap(self.add_segment)
         with open_source(str(path), "cam", SourceOptions(semantics="file"), tap=tap) as source:
             for number, frame in enumerate(source):
                 if until(frame):
@@ -149,7 +154,7 @@ class Stage:
     def finish(self, reason: str | None = None) -> list[dict[str, Any]]:
         """End the stream, make all clips, and return their facts by time."""
         self.manager.end(reason)
-        self.desk.close()
+        self.writer.close()
         return self.render()
 
     def render(self) -> list[dict[str, Any]]:

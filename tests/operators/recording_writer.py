@@ -6,8 +6,9 @@ import sys
 import time
 from pathlib import Path
 
-from groundstream.operators.recording.recording_files import RecordingFiles
-from groundstream.operators.segment_reader import segments_of
+from segment_reader import segments_of
+
+from groundstream.operators.recording.writer import RecordingFiles
 
 
 def write(video: Path, folder: Path, file_s: float) -> None:

@@ -2,17 +2,19 @@
 
 from __future__ import annotations
 
+import pickle
 from collections.abc import Mapping
 from concurrent.futures import Future
 from typing import Any
 
 from groundstream.models.fake import FakeGrounder
-from groundstream.models.types import Prompt
+from groundstream.models.types import Prompt, RawDetections
 from groundstream.operators.detector.batcher import Batcher
-from groundstream.operators.text.cache import TextCache, TextEncoder
-from groundstream.operators.text.store_handed import HandedTexts
+from groundstream.operators.detector.client import DetectionRequest
+from groundstream.operators.text.cache import CachedTextEncoder, TextCache
+from groundstream.operators.text.stores import HandedTexts
 from groundstream.pipeline.detectors.host import DetectorHost
-from groundstream.pipeline.detectors.messages import Answer, Ask, DetectorFacts, Prepared, ProcessLost
+from groundstream.pipeline.detectors.messages import DetectorFacts, Prepared, ProcessLost, SequenceNumber
 from groundstream.pipeline.observe.health import DetectorHealth
 
 
@@ -34,10 +36,10 @@ class DyingDetector:
     def __init__(self, name: str, *, loads: bool = True) -> None:
         self.grounder = CountingFake()
         texts = HandedTexts(None)
-        encoder = TextEncoder(self.grounder, TextCache(texts))
+        encoder = CachedTextEncoder(self.grounder, TextCache(texts))
         self._host = DetectorHost(Batcher(self.grounder, encoder.encode, 4), texts, name, "cpu")
         self._loads = loads
-        self._waiting: set[Future[Answer]] = set()
+        self._waiting: set[Future[RawDetections]] = set()
         self.dead = self.silent = False
         self.asked: list[float] = []
         self.link = self
@@ -56,15 +58,16 @@ class DyingDetector:
     def health(self) -> DetectorHealth:
         return self._alive().health
 
-    def ask(self, ask: Ask) -> Future[Answer]:
-        self.asked.append(ask.moment.time_s)
-        answer: Future[Answer] = Future()
+    def ask(self, request: DetectionRequest, number: SequenceNumber) -> Future[RawDetections]:
+        self.asked.append(request.frame_time.time_s)
+        answer: Future[RawDetections] = Future()
         if self.dead:
             answer.set_exception(ProcessLost("it has died"))
         elif self.silent:
             self._waiting.add(answer)
         else:
-            self._host.ask(ask).add_done_callback(lambda done: answer.set_result(done.result()))
+            copy = pickle.loads(pickle.dumps(request))
+            self._host.ask(copy, number).add_done_callback(lambda done: answered(done, answer))
         return answer
 
     def end_stream(self, stream_id: str) -> None:
@@ -85,3 +88,11 @@ class DyingDetector:
         if self.dead:
             raise ProcessLost("it has died")
         return self._host
+
+
+def answered(done: Future[RawDetections], answer: Future[RawDetections]) -> None:
+    """Pass an answer on, or the error in its place."""
+    if (error := done.exception()) is not None:
+        answer.set_exception(error)
+    else:
+        answer.set_result(done.result())

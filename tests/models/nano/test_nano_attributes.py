@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 import torch
 
-from groundstream.models.common.tensor_file import SHIPPED, read_tensors
+from groundstream.models.common.tensor_file import read_tensors
 from groundstream.models.nano.attributes import (
     WRONG_SIZE,
     ColourNamer,
@@ -15,6 +15,7 @@ from groundstream.models.nano.attributes import (
     size_factors,
     to_lab,
 )
+from groundstream.models.nano.config import SHIPPED
 from groundstream.models.nano.parse import COLOURS
 
 

@@ -10,11 +10,11 @@ import pytest
 import torch
 from PIL import Image
 
-from groundstream.models.common.tensor_file import SHIPPED, read_tensors
+from groundstream.models.common.tensor_file import read_tensors
 from groundstream.models.errors import ModelError
-from groundstream.models.nano.config import COCO_NAMES, NanoConfig
+from groundstream.models.nano.config import COCO_NAMES, SHIPPED, NanoConfig
 from groundstream.models.nano.grounder import NanoGrounder
-from groundstream.models.nano.open_branch import OpenBranch, Scale
+from groundstream.models.nano.open_branch import OpenBranch, OpenWords, Scale
 from groundstream.models.nano.open_candidates import (
     LARGEST_DOUBT,
     Scene,
@@ -25,12 +25,12 @@ from groundstream.models.nano.open_candidates import (
     join_candidates,
 )
 from groundstream.models.nano.open_head import OpenConfig, OpenHead, move_boxes
-from groundstream.models.nano.open_words import OpenWords
 from groundstream.models.nano.postprocess import Candidates
 from groundstream.models.nano.rows import FINE, Meanings, join_rows, meanings_of
 from groundstream.models.nano.sampling import sample_boxes
 from groundstream.models.nano.text import ROW_WIDTH
 from groundstream.models.types import Prompt
+from training.nano.store import branch_tensors, words_tensor
 
 DATA = Path(__file__).parents[2] / "data" / "nano"
 CONFIG = NanoConfig()
@@ -75,7 +75,7 @@ def street() -> torch.Tensor:
 )
 def test_words_mean_concepts(phrase: str, own_words: int, expected: list[int]) -> None:
     words = OpenWords(ENTRIES, 5)
-    for each in (words, OpenWords.from_tensor(words.to_tensor(), 5)):
+    for each in (words, OpenWords.from_tensor(words_tensor(words), 5)):
         assert each.lookup(phrase, own_words).nonzero().flatten().tolist() == expected
 
 
@@ -137,7 +137,7 @@ def test_proposals_are_few_apart_and_inside_the_picture() -> None:
 
 def test_a_stored_branch_is_the_branch() -> None:
     before = branch()
-    after = OpenBranch.from_tensors(before.to_tensors(), CONFIG)
+    after = OpenBranch.from_tensors(branch_tensors(before), CONFIG)
     assert after.scale == before.scale
     assert torch.equal(after.bias, before.bias)
     assert after.words.lookup("guitar").tolist() == before.words.lookup("guitar").tolist()
@@ -189,7 +189,7 @@ def test_a_bias_is_its_concepts_and_that_of_a_kind_is_their_mean(grounder: NanoG
 
 
 def test_a_branch_without_a_bias_for_each_concept_is_refused() -> None:
-    tensors = branch().to_tensors()
+    tensors = branch_tensors(branch())
     with pytest.raises(ModelError, match="a bias for each of 5 concepts"):
         OpenBranch.from_tensors(tensors | {"open.bias": torch.zeros(4)}, CONFIG)
 

@@ -5,8 +5,8 @@ from __future__ import annotations
 import pytest
 import torch
 
-from groundstream.models.common.tensor_file import SHIPPED, read_tensors
-from groundstream.models.nano.config import COCO_NAMES
+from groundstream.models.common.tensor_file import read_tensors
+from groundstream.models.nano.config import COCO_NAMES, SHIPPED
 from groundstream.models.nano.parse import COLOURS, parse, tokenize
 from groundstream.models.nano.text import LOWEST_GATE, ROW_WIDTH, TextEncoder, pieces_of, split_rows
 

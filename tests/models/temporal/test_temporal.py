@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 import torch
-from temporal_cases import ADAPTERS, CHANNELS, cta, flags, maps, rows, same, seconds, trained
+from temporal_cases import ADAPTERS, CHANNELS, cta, flags, maps, near, rows, same, seconds, trained
 
 from groundstream.models.temporal.base import Memory, TemporalAdapter
 from groundstream.models.temporal.baselines import FeatureEMA, NoAdapter
@@ -73,15 +73,21 @@ def test_after_a_long_gap_nothing_is_left(adapter: TemporalAdapter, gap_s: float
 
 
 def test_alone_as_in_a_batch(adapter: TemporalAdapter) -> None:
+    """To the bit where each number is computed by itself; where BLAS sums, to the rounding of a few sums.
+
+    BLAS may choose the order of its additions by how a sample lies in memory, and that is another one in a
+    batch where a sample's size is no multiple of a vector's; so it differs from processor to processor.
+    """
     memory, levels = remembering(adapter), maps(3, seed=9)
     together, new = adapter.step(levels, memory, STEP, YES, YES)
+    alike = same if isinstance(adapter, FeatureEMA) else near
     for which in ([0], [1], [2], [2, 0], [1, 2]):
         some = [True] * len(which)
         out, part = adapter.step(
             rows(levels, which), memory.select(which), STEP[which], flags(*some), flags(*some)
         )
-        assert same(out, rows(together, which))
-        assert same([part.mean, part.evidence], [new.mean[which], new.evidence[which]])
+        assert alike(out, rows(together, which))
+        assert alike([part.mean, part.evidence], [new.mean[which], new.evidence[which]])
 
 
 def test_one_stream_never_moves_another(adapter: TemporalAdapter) -> None:

@@ -52,6 +52,27 @@ def test_a_clip_has_exactly_the_pictures_that_were_asked_for(
     assert not list((tmp_path / "clips" / ".pending").iterdir())
 
 
+@pytest.mark.parametrize(
+    ("codec", "options", "suffix"),
+    [
+        ("libsvtav1", {"svtav1-params": "keyint=15"}, ".raw.mp4"),
+        ("libvpx-vp9", {"deadline": "realtime", "cpu-used": "8"}, ".raw.mp4"),
+        ("libvpx", {"deadline": "realtime", "cpu-used": "8"}, ".raw.mkv"),
+    ],
+)
+def test_codecs_whose_decoder_is_no_encoder(
+    tmp_path: Path, codec: str, options: dict[str, str], suffix: str
+) -> None:
+    make_counter(tmp_path / "in.mkv", seconds=8.0, gop=15, codec=codec, options=options)
+    stage = Stage(tmp_path / "clips", settings())
+    stage.play(tmp_path / "in.mkv", [Happening(4.0, 5.0)])
+    (facts,) = stage.finish()
+    wanted = expected(stage.times[1], 2.0, 6.5)
+    assert facts["files"]["raw"].endswith(suffix)
+    assert numbers(stage.file(facts, "annotated")) == wanted
+    assert set(wanted) <= set(numbers(stage.file(facts, "raw")))
+
+
 def play(tmp_path: Path, happenings: list[Happening], seconds: float = 30.0, **changes: float | str) -> Stage:
     make_counter(tmp_path / "in.mp4", seconds=seconds, gop=20, b_frames=2)
     stage = Stage(tmp_path / "clips", settings(**changes))

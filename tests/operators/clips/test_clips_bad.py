@@ -11,14 +11,14 @@ import numpy as np
 import pytest
 from clip_stage import Happening, Stage, expected
 from counter_video import make_counter, numbers
+from segment_reader import segments_of
 
+from groundstream.operators.clips.job import PENDING, left_behind
 from groundstream.operators.clips.manager import ClipSettings
-from groundstream.operators.clips.names import clip_name
-from groundstream.operators.clips.place import PENDING
-from groundstream.operators.clips.render_job import left_behind, render_job
+from groundstream.operators.clips.renderer_main import render_job
+from groundstream.operators.clips.spec import clip_name
 from groundstream.operators.errors import OutputError
 from groundstream.operators.frames import Frame
-from groundstream.operators.segment_reader import segments_of
 from groundstream.operators.sources.open import SourceOptions, open_source
 from groundstream.operators.video.segment import Segment
 from groundstream.operators.video.tap import PacketTap
@@ -41,7 +41,7 @@ def run(stage: Stage, segments: list[Segment], happenings: list[Happening]) -> N
     """Give segments, and after each one the results of its frames."""
     seq = 0
     for segment in segments:
-        stage.ring.add(segment)
+        stage.add_segment(segment)
         for time_s in segment.times_s:
             if time_s < segment.end_s:
                 picture = av.VideoFrame(segment.width, segment.height, "yuv420p")
@@ -202,7 +202,7 @@ def test_a_full_disk_while_a_clip_is_made_keeps_the_job(tmp_path: Path, small_di
     stage = Stage(small_disk / "clips", SETTINGS)
     stage.play(tmp_path / "in.mp4", [Happening(4.0, 6.0)])
     stage.manager.end()
-    stage.desk.close()
+    stage.writer.close()
     (job,) = stage.jobs
     ballast = small_disk / "ballast"
     with pytest.raises(OSError, match="No space"):
@@ -222,7 +222,7 @@ def test_a_full_disk_while_an_event_goes_on_is_told_and_the_clip_has_a_gap(
     make_counter(tmp_path / "in.mp4", seconds=12.0, gop=15)
     stage = Stage(small_disk / "clips", SETTINGS)
     ballast = small_disk / "ballast"
-    tap = PacketTap(stage.ring.add)
+    tap = PacketTap(stage.add_segment)
     with open_source(str(tmp_path / "in.mp4"), "cam", SourceOptions(semantics="file"), tap=tap) as source:
         for frame in source:
             stage.give(frame, [Happening(4.0, 8.0)])
@@ -238,7 +238,7 @@ def test_a_full_disk_while_an_event_goes_on_is_told_and_the_clip_has_a_gap(
 
 def _settle(stage: Stage) -> None:
     deadline = time.monotonic() + 60
-    while stage.desk.waiting and time.monotonic() < deadline:
+    while stage.writer.waiting and time.monotonic() < deadline:
         time.sleep(0.01)
 
 
@@ -251,7 +251,7 @@ def test_a_finished_clip_is_never_overwritten(tmp_path: Path, stage: Stage) -> N
     make_counter(tmp_path / "in.mp4", seconds=8.0, gop=15)
     stage.play(tmp_path / "in.mp4", [Happening(4.0, 5.0)])
     stage.manager.end()
-    stage.desk.close()
+    stage.writer.close()
     (job,) = stage.jobs
     other = stage.folder / f"{job.name}.mp4"
     other.write_bytes(b"somebody's")

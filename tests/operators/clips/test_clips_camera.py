@@ -28,7 +28,7 @@ def test_a_camera_that_dies_during_an_event_ends_the_clip_there(server: RtspServ
     stage = Stage(tmp_path / "clips", ClipSettings(pre_s=1.0, post_s=1.0))
     happenings = [Happening(2.0, 60.0), Happening(1.5, 1.7, epoch=2)]
     died = False
-    with open_source(server.url, "cam", SourceOptions(), tap=PacketTap(stage.ring.add)) as source:
+    with open_source(server.url, "cam", SourceOptions(), tap=PacketTap(stage.add_segment)) as source:
         for frame in source:
             stage.give(frame, happenings)
             if not died and frame.time_s > 4:

@@ -51,7 +51,7 @@ def off_px(path: Path, facts: dict[str, object], times_s: list[float]) -> list[f
             luma = frame.reformat(format="gray").to_ndarray()
             time_s = times_s[read_number(luma)]
             box = boxes.get(round(time_s, 6))
-            if box is None:  # only where one object ends and the next begins, or after the last look
+            if box is None:  # only where one object ends and the next begins, or after the last observation
                 assert not 1 < time_s % ROUND_S < ROUND_S - 1 or time_s > times_s[-1] - 1
                 continue
             there = np.array(truth(time_s)) * PX

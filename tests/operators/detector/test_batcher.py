@@ -1,3 +1,4 @@
+import pickle
 import threading
 from collections.abc import Iterator, Sequence
 
@@ -9,12 +10,11 @@ from groundstream.models.base import Query
 from groundstream.models.fake import FakeGrounder
 from groundstream.models.types import Prompt, RawDetections, SizeRule
 from groundstream.operators.detector.batcher import Batcher
-from groundstream.operators.detector.client import Moment
+from groundstream.operators.detector.client import DetectionRequest, FrameTime
 from groundstream.operators.detector.letterbox import Picture
 from groundstream.operators.errors import DetectorUnavailable
 
 PROMPT = Prompt.of(["red car"])
-MOMENT = Moment("cam", 1, 0.0)
 
 
 class GatedGrounder(FakeGrounder):
@@ -39,10 +39,11 @@ class GatedGrounder(FakeGrounder):
         return super().detect(pixels, content_px, queries, floor)
 
 
-def picture(left: int = 10, size: int = 64) -> Picture:
+def request(left: int = 10, size: int = 64, prompt: Prompt = PROMPT) -> DetectionRequest:
     pixels = np.full((size, size, 3), 120, np.uint8)
     pixels[10:40, left : left + 20] = (230, 25, 25)
-    return Picture(pixels, SizeRule("fit", size, size).plan(size, size))
+    picture = Picture(pixels, SizeRule("fit", size, size).plan(size, size))
+    return DetectionRequest(picture, prompt, FrameTime("cam", 1, 0.0))
 
 
 @pytest.fixture
@@ -61,10 +62,10 @@ def batcher(grounder: GatedGrounder) -> Iterator[Batcher]:
 def test_what_gathers_while_the_model_runs_goes_as_one_batch(
     batcher: Batcher, grounder: GatedGrounder
 ) -> None:
-    first = batcher.submit(picture(), PROMPT, MOMENT)
+    first = batcher.submit(request())
     assert grounder.entered.wait(5)
     others = [
-        batcher.submit(picture(left), Prompt.of(["red car", f"dog {left}"]), MOMENT) for left in range(5)
+        batcher.submit(request(left, prompt=Prompt.of(["red car", f"dog {left}"]))) for left in range(5)
     ]
     grounder.gate.set()
     assert first.result(5).boxes_model.tolist() == [[10, 10, 30, 40]]
@@ -74,9 +75,9 @@ def test_what_gathers_while_the_model_runs_goes_as_one_batch(
 
 
 def test_pictures_of_another_size_wait_for_the_next_batch(batcher: Batcher, grounder: GatedGrounder) -> None:
-    batcher.submit(picture(), PROMPT, MOMENT)
+    batcher.submit(request())
     assert grounder.entered.wait(5)
-    answers = [batcher.submit(picture(size=size), PROMPT, MOMENT) for size in (64, 96, 64)]
+    answers = [batcher.submit(request(size=size)) for size in (64, 96, 64)]
     grounder.gate.set()
     for answer in answers:
         assert len(answer.result(5).boxes_model) == 1
@@ -86,23 +87,23 @@ def test_pictures_of_another_size_wait_for_the_next_batch(batcher: Batcher, grou
 def test_a_failure_reaches_every_caller_and_the_next_batch_goes_on(
     batcher: Batcher, grounder: GatedGrounder
 ) -> None:
-    first = batcher.submit(picture(), PROMPT, MOMENT)
+    first = batcher.submit(request())
     assert grounder.entered.wait(5)
-    second = [batcher.submit(picture(), PROMPT, MOMENT) for _ in range(3)]
+    second = [batcher.submit(request()) for _ in range(3)]
     grounder.broken = True
     grounder.gate.set()
     for answer in (first, *second):
         with pytest.raises(DetectorUnavailable, match="out of memory"):
             answer.result(5)
     grounder.broken = False
-    assert len(batcher.submit(picture(), PROMPT, MOMENT).result(5).boxes_model) == 1
+    assert len(batcher.submit(request()).result(5).boxes_model) == 1
 
 
 def test_closing_answers_what_waits(grounder: GatedGrounder) -> None:
     detector = Batcher(grounder, lambda prompt: grounder.encode_text([prompt]), max_batch=1)
-    running = detector.submit(picture(), PROMPT, MOMENT)
+    running = detector.submit(request())
     assert grounder.entered.wait(5)
-    waiting = detector.submit(picture(), PROMPT, MOMENT)
+    waiting = detector.submit(request())
     closer = threading.Thread(target=detector.close)
     closer.start()
     with pytest.raises(DetectorUnavailable, match="closed"):
@@ -112,7 +113,7 @@ def test_closing_answers_what_waits(grounder: GatedGrounder) -> None:
     closer.join(5)
     detector.close()
     with pytest.raises(DetectorUnavailable, match="closed"):
-        detector.submit(picture(), PROMPT, MOMENT).result(5)
+        detector.submit(request()).result(5)
 
 
 def test_a_batch_holds_at_least_one(grounder: GatedGrounder) -> None:
@@ -131,7 +132,7 @@ def test_text_is_asked_for_once_per_prompt_not_per_picture() -> None:
     other = Prompt.of(["blue car"])
     detector.prepare(PROMPT)
     for answer in [
-        detector.submit(picture(), prompt, MOMENT) for prompt in (PROMPT, PROMPT, other, PROMPT, other)
+        detector.submit(request(prompt=prompt)) for prompt in (PROMPT, PROMPT, other, PROMPT, other)
     ]:
         answer.result(5)
     detector.close()
@@ -139,9 +140,9 @@ def test_text_is_asked_for_once_per_prompt_not_per_picture() -> None:
 
 
 def test_waits_and_inference_are_measured(batcher: Batcher, grounder: GatedGrounder) -> None:
-    first = batcher.submit(picture(), PROMPT, MOMENT)
+    first = batcher.submit(request())
     assert grounder.entered.wait(5)
-    second = batcher.submit(picture(), PROMPT, MOMENT)
+    second = batcher.submit(request())
     threading.Event().wait(0.05)
     grounder.gate.set()
     first.result(5), second.result(5)
@@ -154,10 +155,21 @@ def test_waits_and_inference_are_measured(batcher: Batcher, grounder: GatedGroun
 
 
 def test_a_caller_that_cancels_hinders_nobody(batcher: Batcher, grounder: GatedGrounder) -> None:
-    running = batcher.submit(picture(), PROMPT, MOMENT)
+    running = batcher.submit(request())
     assert grounder.entered.wait(5)
-    waiting = batcher.submit(picture(), PROMPT, MOMENT)
+    waiting = batcher.submit(request())
     assert running.cancel()
     assert waiting.cancel()
     grounder.gate.set()
-    assert len(batcher.submit(picture(), PROMPT, MOMENT).result(5).boxes_model) == 1
+    assert len(batcher.submit(request()).result(5).boxes_model) == 1
+
+
+def test_what_is_pickled_of_a_request_is_the_question() -> None:
+    asked = request()
+    asked.answer.set_result(RawDetections.empty(1))
+    copy = pickle.loads(pickle.dumps(asked, protocol=5))
+    assert (copy.picture.pixels == asked.picture.pixels).all()
+    assert copy.picture.plan == asked.picture.plan
+    assert (copy.prompt, copy.frame_time) == (asked.prompt, asked.frame_time)
+    assert not copy.answer.done()
+    assert copy.asked_s > asked.asked_s

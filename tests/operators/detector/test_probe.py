@@ -7,12 +7,12 @@ import torch
 from groundstream.models.base import Query
 from groundstream.models.fake import FakeGrounder
 from groundstream.models.types import RawDetections
-from groundstream.operators.detector.probe import Memory, Trial, best_of, find_max_batch, try_sizes
+from groundstream.operators.detector.probe import MemoryMeter, Trial, best_of, find_max_batch, try_sizes
 
 PICTURE_BYTES = 10
 
 
-class Device(Memory):
+class Device(MemoryMeter):
     """A device whose batch of n takes `cost(n)` seconds of a clock of its own, and `room` bytes at most."""
 
     def __init__(self, cost: Callable[[int], float], room: int, told_room: int | None = None) -> None:
@@ -78,7 +78,7 @@ def test_other_errors_are_not_taken_for_a_lack_of_memory() -> None:
         raise RuntimeError("an illegal memory access")
 
     with pytest.raises(RuntimeError, match="illegal"):
-        try_sizes(broken, Memory())
+        try_sizes(broken, MemoryMeter())
 
 
 class SteppedGrounder(FakeGrounder):

@@ -18,7 +18,7 @@ from groundstream.models.temporal.memory import MemoryPool
 from groundstream.models.temporal.scene_cut import FLASH_S
 from groundstream.models.types import Prompt, RawDetections
 from groundstream.operators.detector.batcher import Batcher
-from groundstream.operators.detector.client import Moment
+from groundstream.operators.detector.client import DetectionRequest, FrameTime
 from groundstream.operators.detector.letterbox import Picture
 from groundstream.operators.detector.temporal import IDLE_S, SEEK_BACK_S, TemporalDetector, waves_of
 
@@ -85,9 +85,9 @@ class Bench:
         self, *asked: tuple[Tensor, str, float], epoch: int = 1, content: int = SIDE
     ) -> list[RawDetections]:
         pixels = torch.cat([picture for picture, _, _ in asked])
-        moments = [Moment(name, epoch, time_s) for _, name, time_s in asked]
+        times = [FrameTime(name, epoch, time_s) for _, name, time_s in asked]
         sizes = torch.tensor([[content, SIDE]] * len(asked))
-        return self.detector.detect(pixels, sizes, [self.texts[0]] * len(asked), moments)
+        return self.detector.detect(pixels, sizes, [self.texts[0]] * len(asked), times)
 
     def one(self, picture: Tensor, time_s: float, name: str = "cam", epoch: int = 1) -> RawDetections:
         return self.ask((picture, name, time_s), epoch=epoch)[0]
@@ -145,8 +145,8 @@ def test_other_streams_do_not_matter(grounder: Grounder) -> None:
 def test_phrases_may_change_and_differ_within_a_batch(bench: Bench) -> None:
     for number in range(2):
         bench.one(scene(1, noise=number), number / 10)
-    pixels, moment = scene(1, noise=2), Moment("cam", 1, 0.2)
-    (dog,) = bench.detector.detect(pixels, torch.tensor([[SIDE, SIDE]]), [bench.texts[1]], [moment])
+    pixels, frame_time = scene(1, noise=2), FrameTime("cam", 1, 0.2)
+    (dog,) = bench.detector.detect(pixels, torch.tensor([[SIDE, SIDE]]), [bench.texts[1]], [frame_time])
     assert dog.phrase_scores.shape[1] == 1
     assert not equal(dog, bench.frozen(pixels, bench.texts[1]))
 
@@ -279,7 +279,7 @@ def test_a_stream_full_of_cuts_stays_in_its_room(bench: Bench) -> None:
 
 
 def test_wrong_counts_are_refused(bench: Bench) -> None:
-    with pytest.raises(ValueError, match="expected 1 queries and moments"):
+    with pytest.raises(ValueError, match="expected 1 queries and times"):
         bench.detector.detect(scene(1), torch.tensor([[SIDE, SIDE]]), [bench.texts[0]], [])
 
 
@@ -306,12 +306,14 @@ def test_through_the_batcher(grounder: Grounder) -> None:
         found = []
         for number in range(2):
             picture = Picture(scene(1, noise=number)[0].numpy(), plan)
-            found.append(batcher.submit(picture, PROMPTS[0], Moment("cam", 1, number / 10)).result(60))
+            request = DetectionRequest(picture, PROMPTS[0], FrameTime("cam", 1, number / 10))
+            found.append(batcher.submit(request).result(60))
         assert equal(found[0], bench.frozen(scene(1)))
         assert not equal(found[1], bench.frozen(scene(1, noise=1)))
         batcher.end_stream("cam")
         picture = Picture(scene(1, noise=2)[0].numpy(), plan)
-        last = batcher.submit(picture, PROMPTS[0], Moment("cam", 1, 0.2)).result(60)
+        request = DetectionRequest(picture, PROMPTS[0], FrameTime("cam", 1, 0.2))
+        last = batcher.submit(request).result(60)
         assert equal(last, bench.frozen(scene(1, noise=2)))
     finally:
         batcher.close()

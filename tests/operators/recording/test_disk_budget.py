@@ -8,11 +8,11 @@ from pathlib import Path
 
 import pytest
 
-from groundstream.operators.recording.budget import Cleared, DiskBudget, Shelf
+from groundstream.operators.recording.budget import Deleted, DiskBudget, StreamFolders
+from groundstream.operators.recording.files import RecordedFile
 from groundstream.operators.recording.index import IndexedClip, IndexWriter
 from groundstream.operators.recording.index_reader import segments_between
 from groundstream.operators.recording.index_tables import INDEX
-from groundstream.operators.video.recorded import RecordedFile
 
 NOW = time.time()
 
@@ -24,8 +24,8 @@ def put(path: Path, size: int, age_s: float) -> Path:
     return path
 
 
-def shelf(folder: Path, index: IndexWriter | None = None) -> Shelf:
-    return Shelf(folder / "recordings", folder / "clips", index)
+def folders(folder: Path, index: IndexWriter | None = None) -> StreamFolders:
+    return StreamFolders(folder / "recordings", folder / "clips", index)
 
 
 def put_recordings(folder: Path, count: int) -> list[Path]:
@@ -61,17 +61,17 @@ def left(folder: Path) -> list[str]:
 )
 def test_the_oldest_go(tmp_path: Path, limits: dict[str, float], kept: int) -> None:
     files = put_recordings(tmp_path, 5)
-    budget = DiskBudget([shelf(tmp_path)], **limits)  # type: ignore[arg-type]
-    assert budget.clear() == Cleared(files=5 - kept, bytes=1000 * (5 - kept))
+    budget = DiskBudget([folders(tmp_path)], **limits)  # type: ignore[arg-type]
+    assert budget.enforce() == Deleted(files=5 - kept, bytes=1000 * (5 - kept))
     assert left(tmp_path) == [path.name for path in files[5 - kept :]]
-    assert budget.clear() == Cleared(0, 0)
+    assert budget.enforce() == Deleted(0, 0)
 
 
 def test_a_clip_goes_as_a_whole(tmp_path: Path) -> None:
     old = put_clip(tmp_path, "20260101T000000.000Z-appear-white-van-1a2b3c4d", 100.0)
     part = put_clip(tmp_path, "20260101T000000.000Z-appear-white-van-1a2b3c4d.2", 90.0)
     new = put_clip(tmp_path, "20260101T000001.000Z-count-00000000", 10.0)
-    assert DiskBudget([shelf(tmp_path)], most_bytes=2000).clear() == Cleared(4, 1000)
+    assert DiskBudget([folders(tmp_path)], most_bytes=2000).enforce() == Deleted(4, 1000)
     assert left(tmp_path) == sorted(path.name for path in [*part, *new])
     assert not any(path.exists() for path in old)
 
@@ -79,7 +79,7 @@ def test_a_clip_goes_as_a_whole(tmp_path: Path) -> None:
 def test_streams_count_together(tmp_path: Path) -> None:
     put_recordings(tmp_path / "a", 3)
     put_clip(tmp_path / "b", "20260101T000000.000Z-appear-00000000", 1e5)
-    DiskBudget([shelf(tmp_path / "a"), shelf(tmp_path / "b")], most_bytes=3000).clear()
+    DiskBudget([folders(tmp_path / "a"), folders(tmp_path / "b")], most_bytes=3000).enforce()
     assert left(tmp_path / "b") == []
     assert len(left(tmp_path / "a")) == 3
 
@@ -102,27 +102,27 @@ def test_what_is_being_written_and_what_others_made_stays(tmp_path: Path) -> Non
     (tmp_path / "elsewhere").mkdir()
     outside = put(tmp_path / "elsewhere" / "video.mp4", 1000, 1e6)
     (tmp_path / "recordings" / "20260101T000009.000Z.mp4").symlink_to(outside)
-    assert DiskBudget([shelf(tmp_path)], most_bytes=0, most_age_s=0.0).clear() == Cleared(0, 0)
+    assert DiskBudget([folders(tmp_path)], most_bytes=0, most_age_s=0.0).enforce() == Deleted(0, 0)
     assert outside.exists()
 
 
 def test_the_index_follows(tmp_path: Path) -> None:
-    index = IndexWriter(tmp_path / INDEX, "cam", keep_looks=True)
+    index = IndexWriter(tmp_path / INDEX, "cam", keep_observations=True)
     files = put_recordings(tmp_path, 2)
     clip = put_clip(tmp_path, "20260101T000000.000Z-appear-00000000", 1.0)
     for number, path in enumerate(files):
         index.add_file(RecordedFile(path, "cam", 1, 10.0 * number, 10.0 * number + 10, NOW, 1000))
     index.add_clip(IndexedClip(clip[0], 1, 0.0, 5.0, NOW, NOW + 5, ()))
-    DiskBudget([shelf(tmp_path, index)], most_bytes=2000).clear()
+    DiskBudget([folders(tmp_path, index)], most_bytes=2000).enforce()
     index.close()
     assert [recording.file.path for recording in segments_between(tmp_path)] == files[1:]
 
 
 def test_a_folder_that_is_not_there(tmp_path: Path) -> None:
-    assert DiskBudget([shelf(tmp_path / "nowhere")], most_bytes=0).clear() == Cleared(0, 0)
+    assert DiskBudget([folders(tmp_path / "nowhere")], most_bytes=0).enforce() == Deleted(0, 0)
 
 
 @pytest.mark.parametrize("limits", [{"most_bytes": -1}, {"most_age_s": -1.0}])
 def test_nonsense_is_refused(tmp_path: Path, limits: dict[str, float]) -> None:
     with pytest.raises(ValueError, match="expected limits of 0 or more"):
-        DiskBudget([shelf(tmp_path)], **limits)  # type: ignore[arg-type]
+        DiskBudget([folders(tmp_path)], **limits)  # type: ignore[arg-type]

@@ -15,9 +15,10 @@ import pytest
 from event_factory import event, sighting
 from result_factory import result, results
 
-from groundstream.operators.clips.timeline import look_of
+from groundstream.operators.clips.timeline import observation_of
 from groundstream.operators.errors import OutputError
 from groundstream.operators.recording import index as index_module
+from groundstream.operators.recording.files import RecordedFile
 from groundstream.operators.recording.index import IndexedClip, IndexWriter
 from groundstream.operators.recording.index_reader import (
     find_indexes,
@@ -27,14 +28,13 @@ from groundstream.operators.recording.index_reader import (
     segments_between,
 )
 from groundstream.operators.recording.index_tables import INDEX, read_index
-from groundstream.operators.video.recorded import RecordedFile
 
 ZERO = 1_700_000_000.25  # wall time of the factory's frame 0
 
 
 @pytest.fixture
 def writer(tmp_path: Path) -> Iterator[IndexWriter]:
-    writer = IndexWriter(tmp_path / "cam" / INDEX, "cam", keep_looks=True)
+    writer = IndexWriter(tmp_path / "cam" / INDEX, "cam", keep_observations=True)
     yield writer
     writer.close()
 
@@ -59,20 +59,22 @@ def test_what_was_seen_in_a_frame_comes_back(tmp_path: Path, writer: IndexWriter
     writer.add_file(recorded(tmp_path / "cam", 0.0, 10.0))
     assert writer.flush()
     (recording,) = segments_between(tmp_path)
-    looks = frames_between(recording, 0.0, 10.0)
+    observations = frames_between(recording, 0.0, 10.0)
     # Of a row of empty frames the first says that the objects have gone.
-    assert [round(look.time_s * 30) for look in looks] == [0, 1, 2, 5]
-    for look in looks:
-        truth = look_of(given[round(look.time_s * 30)])
+    assert [round(observation.time_s * 30) for observation in observations] == [0, 1, 2, 5]
+    for observation in observations:
+        truth = observation_of(given[round(observation.time_s * 30)])
         assert truth is not None
-        assert look.epoch == truth.epoch
-        assert [(s.track_id, s.phrase, s.state) for s in look.objects] == [
+        assert observation.epoch == truth.epoch
+        assert [(s.track_id, s.phrase, s.state) for s in observation.objects] == [
             (s.track_id, s.phrase, s.state) for s in truth.objects
         ]
-        for kept, seen in zip(look.objects, truth.objects, strict=True):
+        for kept, seen in zip(observation.objects, truth.objects, strict=True):
             assert kept.box == pytest.approx(seen.box, abs=1e-5)
             assert kept.score == pytest.approx(seen.score, abs=1e-4)
-    assert [round(look.time_s * 30) for look in frames_between(recording, 1 / 30, 2 / 30)] == [1]
+    assert [round(observation.time_s * 30) for observation in frames_between(recording, 1 / 30, 2 / 30)] == [
+        1
+    ]
 
 
 def test_tracks_are_told_once_with_their_best_moment(tmp_path: Path, writer: IndexWriter) -> None:
@@ -172,7 +174,7 @@ def test_rows_go_with_their_recording(tmp_path: Path, writer: IndexWriter) -> No
 def test_two_runs_and_two_streams_are_kept_apart(tmp_path: Path) -> None:
     for run in range(2):
         for stream in ("cam", "door"):
-            writer = IndexWriter(tmp_path / stream / INDEX, stream, keep_looks=True)
+            writer = IndexWriter(tmp_path / stream / INDEX, stream, keep_observations=True)
             writer.add_result(result(1, seq=run))
             file = dataclasses.replace(recorded(tmp_path / stream, 0.0, 5.0, f"{run}.mp4"), stream_id=stream)
             writer.add_file(file)
@@ -185,15 +187,15 @@ def test_two_runs_and_two_streams_are_kept_apart(tmp_path: Path) -> None:
     assert len(query_tracks(tmp_path)) == 4
 
 
-def test_a_salvaged_file_belongs_to_the_run_that_began_it(tmp_path: Path) -> None:
-    first = IndexWriter(tmp_path / INDEX, "cam", keep_looks=True)
+def test_a_recovered_file_belongs_to_the_run_that_began_it(tmp_path: Path) -> None:
+    first = IndexWriter(tmp_path / INDEX, "cam", keep_observations=True)
     began = time.time()
     first.add_result(result(1, seq=3))
     first.close()
     time.sleep(0.01)
-    second = IndexWriter(tmp_path / INDEX, "cam", keep_looks=True)
+    second = IndexWriter(tmp_path / INDEX, "cam", keep_observations=True)
     file = dataclasses.replace(recorded(tmp_path, 0.0, 5.0), start_wall=began)
-    second.add_file(file, salvaged=True)
+    second.add_file(file, recovered=True)
     second.close()
     (recording,) = segments_between(tmp_path)
     assert recording.run == 1
@@ -209,7 +211,7 @@ def test_the_folder_can_be_moved(tmp_path: Path, writer: IndexWriter) -> None:
 
 
 def test_without_a_recording_frames_are_not_kept(tmp_path: Path) -> None:
-    with_tracks_only = IndexWriter(tmp_path / INDEX, "cam", keep_looks=False)
+    with_tracks_only = IndexWriter(tmp_path / INDEX, "cam", keep_observations=False)
     with_tracks_only.add_result(result(2))
     with_tracks_only.close()
     assert (count(tmp_path, "frames"), len(query_tracks(tmp_path))) == (0, 1)
@@ -218,7 +220,7 @@ def test_without_a_recording_frames_are_not_kept(tmp_path: Path) -> None:
 def test_rows_are_bounded(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(index_module, "_MOST_ROWS", {"frames": 10, "tracks": 5, "events": 5})
     monkeypatch.setattr(index_module, "_COMMITS_PER_TRIM", 1)
-    writer = IndexWriter(tmp_path / INDEX, "cam", keep_looks=True)
+    writer = IndexWriter(tmp_path / INDEX, "cam", keep_observations=True)
     for number in range(50):
         writer.add_result(result(1, seq=number))
     writer.flush()
@@ -230,7 +232,7 @@ def test_rows_are_bounded(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> No
 def test_rows_that_wait_are_bounded(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(index_module, "_MOST_WAITING", 20)
     monkeypatch.setattr(index_module, "COMMIT_S", 60.0)
-    writer = IndexWriter(tmp_path / INDEX, "cam", keep_looks=True)
+    writer = IndexWriter(tmp_path / INDEX, "cam", keep_observations=True)
     time.sleep(0.1)
     for number in range(100):
         writer.add_result(result(1, seq=number))
@@ -255,7 +257,7 @@ def test_a_disk_that_fails_loses_rows_and_nothing_else(
 def test_an_index_that_cannot_be_used_is_named(tmp_path: Path) -> None:
     (tmp_path / INDEX).write_text("no database at all, but long enough to look like one" * 40)
     with pytest.raises(OutputError, match="cannot write the index"):
-        IndexWriter(tmp_path / INDEX, "cam", keep_looks=True)
+        IndexWriter(tmp_path / INDEX, "cam", keep_observations=True)
     with pytest.raises(OutputError, match="cannot read the index"):
         query_events(tmp_path)
     (tmp_path / INDEX).unlink()
@@ -263,7 +265,7 @@ def test_an_index_that_cannot_be_used_is_named(tmp_path: Path) -> None:
         other.execute("PRAGMA user_version=99")
     other.close()
     for use in (
-        lambda: IndexWriter(tmp_path / INDEX, "cam", keep_looks=True),
+        lambda: IndexWriter(tmp_path / INDEX, "cam", keep_observations=True),
         lambda: query_events(tmp_path),
     ):
         with pytest.raises(OutputError, match="has version 99, but this groundstream knows version 1"):
@@ -278,7 +280,7 @@ sys.path.insert(0, {str(Path(__file__).parents[1])!r})
 from pathlib import Path
 from result_factory import result
 from groundstream.operators.recording.index import IndexWriter
-writer = IndexWriter(Path({str(tmp_path / INDEX)!r}), "cam", keep_looks=True)
+writer = IndexWriter(Path({str(tmp_path / INDEX)!r}), "cam", keep_observations=True)
 for number in range(100):
     writer.add_result(result(2, seq=number))
 writer.flush()
@@ -287,7 +289,7 @@ os.kill(os.getpid(), 9)
 """
     assert subprocess.run([sys.executable, "-c", program]).returncode == -9
     assert 100 <= count(tmp_path, "frames") <= 101
-    writer = IndexWriter(tmp_path / INDEX, "cam", keep_looks=True)
+    writer = IndexWriter(tmp_path / INDEX, "cam", keep_observations=True)
     writer.add_result(result(1, seq=0))
     writer.close()
     assert 101 <= count(tmp_path, "frames") <= 102

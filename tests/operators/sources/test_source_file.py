@@ -92,6 +92,12 @@ def test_rotation_metadata_is_applied_once(
     assert np.abs(pixel - (255, 0, 0)).max() < 40
 
 
+def test_frames_that_sampling_keeps_are_upright_the_first_one_too(clip: ClipMaker) -> None:
+    frames, source = read(clip(rotation=90), fps=5, start_s=0.5)
+    assert {(frame.width, frame.height, frame.picture.rotation) for frame in frames} == {(64, 96, 0)}
+    assert (len(frames), source.counters.frames_skipped) == (13, 24)
+
+
 @pytest.mark.parametrize("name", ["a.mp4", "a.mkv", "a.ts"])
 @pytest.mark.parametrize(("start_s", "end_s"), [(0.0, 0.5), (0.7, None), (1.03, 2.0), (2.9, None)])
 def test_start_and_end_are_exact(clip: ClipMaker, name: str, start_s: float, end_s: float | None) -> None:

@@ -195,7 +195,7 @@ def test_packets_without_pictures_are_decode_errors(
     site: str, monkeypatch: pytest.MonkeyPatch, recording: Path
 ) -> None:
     monkeypatch.setattr(source_connection, "NO_PICTURE_S", 0.3)
-    monkeypatch.setattr(source_connection.Decoder, "_decode", lambda self, packet: [])
+    monkeypatch.setattr(source_connection.FramePath, "_decode", lambda self, packet: [])
     # In real time: the clip's packets come slower than the patience with pictures.
     with Watcher(f"{site}/live.m3u8", semantics="live", reconnect=False) as camera:
         camera.wait_until(lambda: camera.ended)

@@ -2,15 +2,21 @@
 
 from __future__ import annotations
 
+import ast
 import random
+import subprocess
+import sys
 import threading
 import time
+from pathlib import Path
 
 import pytest
 
-from groundstream.operators.sources.clock import Clock, Pacer, Sampler
+from groundstream.operators import sources
+from groundstream.operators.sources import options as source_options
+from groundstream.operators.sources.connection import CEILING_S, START_S, Patience
+from groundstream.operators.sources.decode import Clock, Pacer, Sampler
 from groundstream.operators.sources.options import SourceOptions
-from groundstream.operators.sources.patience import CEILING_S, START_S, Patience
 from groundstream.operators.utils.backoff import Backoff
 
 
@@ -31,6 +37,32 @@ from groundstream.operators.utils.backoff import Backoff
 def test_wrong_options_are_refused(options: dict[str, object], words: str) -> None:
     with pytest.raises(ValueError, match=words):
         SourceOptions(**options)  # type: ignore[arg-type]
+
+
+def test_every_option_says_what_it_is() -> None:
+    tree = ast.parse(Path(source_options.__file__).read_text(encoding="utf-8"))
+    body = next(node for node in tree.body if isinstance(node, ast.ClassDef)).body
+    fields = [number for number, node in enumerate(body) if isinstance(node, ast.AnnAssign)]
+    assert len(fields) == len(SourceOptions.__dataclass_fields__)
+    for number in fields:
+        words = body[number + 1]
+        assert isinstance(words, ast.Expr), ast.unparse(body[number])
+        assert isinstance(words.value, ast.Constant)
+        assert isinstance(words.value.value, str)
+
+
+def test_the_options_are_light() -> None:
+    code = "import sys; from groundstream.operators.sources import SourceOptions; SourceOptions(fps=5); "
+    code += "print([m for m in ('av', 'numpy', 'torch', 'pydantic') if m in sys.modules])"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert done.stdout == "[]\n"
+
+
+def test_the_names_of_the_room_exist() -> None:
+    for name in sources.__all__:
+        assert getattr(sources, name) is not None
+    with pytest.raises(AttributeError, match="no attribute 'nonsense'"):
+        _ = sources.nonsense
 
 
 @pytest.mark.parametrize(
@@ -81,10 +113,10 @@ def test_pace_is_real_time_and_ends_on_closing() -> None:
     pacer = Pacer(closing)
     started = time.monotonic()
     for time_s in (100.0, 100.05, 100.1):
-        pacer.wait(time_s)
+        assert pacer.wait(time_s)
     assert 0.1 <= time.monotonic() - started < 0.3
     threading.Timer(0.02, closing.set).start()
-    pacer.wait(200.0)
+    assert not pacer.wait(200.0)
     assert time.monotonic() - started < 1.0
 
 

@@ -17,10 +17,9 @@ from rtsp_server import ONCE, RtspServer
 from source_watcher import Watcher
 
 from groundstream.operators.errors import Reason, SourceError
-from groundstream.operators.sources import addresses as source_addresses
-from groundstream.operators.sources.addresses import rtsp_camera
+from groundstream.operators.sources import open as source_open
 from groundstream.operators.sources.camera import MAX_ABANDONED, CameraSource
-from groundstream.operators.sources.open import SourceOptions, open_source
+from groundstream.operators.sources.open import SourceOptions, open_source, rtsp_camera
 from groundstream.operators.utils.backoff import Backoff
 
 pytestmark = pytest.mark.server
@@ -152,7 +151,7 @@ def test_close_is_prompt_while_a_read_hangs(serve: ServerMaker) -> None:
 
 
 def test_threads_that_hang_are_bounded(serve: ServerMaker, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(source_addresses, "_GRACE_S", 60.0)  # as if libav did not end its reads
+    monkeypatch.setattr(source_open, "_GRACE_S", 60.0)  # as if libav did not end its reads
     server = serve()
     camera = rtsp_camera(server.url, SourceOptions(patience_s=0.3))
     source = CameraSource("cam", camera, "live", SourceOptions(), None, Backoff(0.02, 0.05))

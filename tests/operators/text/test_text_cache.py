@@ -11,7 +11,7 @@ from counting_grounder import PROMPT, CountingGrounder, assert_same, features
 
 from groundstream.models.fake import FakeGrounder
 from groundstream.models.types import Prompt, TextFeatures
-from groundstream.operators.text.cache import TextCache, TextEncoder, TextKey
+from groundstream.operators.text.cache import CachedTextEncoder, TextCache, TextKey
 from groundstream.operators.text.codec import DamagedValueError, decode_features, encode_features
 from groundstream.operators.text.stores import StoreError
 
@@ -85,7 +85,7 @@ def test_other_dtypes_are_refused() -> None:
 
 def test_phrases_are_encoded_once_whatever_prompt_they_stand_in() -> None:
     grounder = CountingGrounder()
-    encoder = TextEncoder(grounder, TextCache(None))
+    encoder = CachedTextEncoder(grounder, TextCache(None))
     plain = FakeGrounder().encode_text([PROMPT])[0]
     assert_same(encoder.encode(PROMPT)[0], plain)
     assert grounder.calls == [[("red car",), ("white van",), ("狗",), ("🐕",)]]
@@ -96,7 +96,7 @@ def test_phrases_are_encoded_once_whatever_prompt_they_stand_in() -> None:
 
 def test_where_phrases_depend_on_each_other_prompts_are_kept_whole() -> None:
     grounder = CountingGrounder("prompt")
-    encoder = TextEncoder(grounder, TextCache(None))
+    encoder = CachedTextEncoder(grounder, TextCache(None))
     for prompt in (PROMPT, Prompt.of(PROMPT.phrases[:2]), PROMPT):
         (text,) = encoder.encode(prompt)
         assert text.phrases == prompt.phrases
@@ -107,7 +107,7 @@ def test_where_phrases_depend_on_each_other_prompts_are_kept_whole() -> None:
 def test_three_hundred_phrases_keep_their_order_over_the_parts(scope: str) -> None:
     grounder = CountingGrounder(scope, limit=100)
     prompt = Prompt.of(f"phrase {number}" for number in range(300))
-    parts = TextEncoder(grounder, TextCache(None)).encode(prompt)
+    parts = CachedTextEncoder(grounder, TextCache(None)).encode(prompt)
     assert [len(part.phrases) for part in parts] == [100, 100, 100]
     assert tuple(phrase for part in parts for phrase in part.phrases) == prompt.phrases
     assert len(grounder.calls) == 1
@@ -116,7 +116,7 @@ def test_three_hundred_phrases_keep_their_order_over_the_parts(scope: str) -> No
 def test_the_memory_keeps_its_bound_and_forgets_the_least_recently_used() -> None:
     grounder = CountingGrounder()
     cache = TextCache(None, memory_bytes=2 * (1024 + 12))  # two phrases of three float32
-    encoder = TextEncoder(grounder, cache)
+    encoder = CachedTextEncoder(grounder, cache)
     for phrase in ("a", "b", "a", "c", "a", "b"):
         encoder.encode(Prompt((phrase,)))
     assert [call[0][0] for call in grounder.calls] == ["a", "b", "c", "b"]
@@ -125,7 +125,7 @@ def test_the_memory_keeps_its_bound_and_forgets_the_least_recently_used() -> Non
 
 
 def test_features_larger_than_the_memory_are_used_but_not_kept() -> None:
-    encoder = TextEncoder(CountingGrounder(), TextCache(None, memory_bytes=10))
+    encoder = CachedTextEncoder(CountingGrounder(), TextCache(None, memory_bytes=10))
     assert encoder.encode(PROMPT)[0].phrases == PROMPT.phrases
 
 
@@ -136,7 +136,7 @@ def test_threads_that_ask_at_once_share_one_encoding() -> None:
             return super().encode_text(prompts)
 
     grounder = Slow()
-    encoder = TextEncoder(grounder, TextCache(None))
+    encoder = CachedTextEncoder(grounder, TextCache(None))
     answers: list[tuple[TextFeatures, ...]] = []
     threads = [threading.Thread(target=lambda: answers.append(encoder.encode(PROMPT))) for _ in range(8)]
     for thread in threads:
@@ -167,7 +167,7 @@ def test_key_names_differ_where_models_or_words_differ_and_stay_short() -> None:
 def test_a_store_that_is_away_costs_one_warning_and_comes_back(caplog: pytest.LogCaptureFixture) -> None:
     now, store, grounder = [0.0], BrokenStore(), CountingGrounder()
     cache = TextCache(store, memory_bytes=0, clock=lambda: now[0])
-    encoder = TextEncoder(grounder, cache)
+    encoder = CachedTextEncoder(grounder, cache)
     for _ in range(5):
         assert encoder.encode(PROMPT)[0].phrases == PROMPT.phrases
     assert store.asked == 1
@@ -192,12 +192,12 @@ def test_a_store_that_cannot_be_written_is_still_read(caplog: pytest.LogCaptureF
 
     filled, store = BrokenStore(), ReadOnly()
     filled.up = store.up = True
-    TextEncoder(CountingGrounder(), TextCache(filled)).encode(Prompt.of(["red car"]))
+    CachedTextEncoder(CountingGrounder(), TextCache(filled)).encode(Prompt.of(["red car"]))
     store.values = filled.values
     grounder = CountingGrounder()
     cache = TextCache(store, memory_bytes=0)
     for _ in range(2):
-        TextEncoder(grounder, cache).encode(Prompt.of(["red car", "dog"]))
+        CachedTextEncoder(grounder, cache).encode(Prompt.of(["red car", "dog"]))
     assert grounder.calls == [[("dog",)], [("dog",)]]
     assert [record.getMessage() for record in caplog.records] == [
         "the text cache cannot be written, text is computed until it can: the store is read-only"

@@ -13,10 +13,9 @@ from counting_grounder import PROMPT, CountingGrounder, assert_same, features
 
 from groundstream.models.fake import FakeGrounder
 from groundstream.operators.errors import ConfigError
-from groundstream.operators.text.cache import TextCache, TextEncoder
+from groundstream.operators.text.cache import CachedTextEncoder, TextCache
 from groundstream.operators.text.codec import encode_features
-from groundstream.operators.text.store_sqlite import SqliteStore
-from groundstream.operators.text.stores import StoreError, default_store_path, open_text_store
+from groundstream.operators.text.stores import SqliteStore, StoreError, default_store_path, open_text_store
 
 
 def test_a_file_serves_the_next_run(tmp_path: Path) -> None:
@@ -24,7 +23,7 @@ def test_a_file_serves_the_next_run(tmp_path: Path) -> None:
     for expected_calls in (1, 0):
         grounder = CountingGrounder()
         cache = TextCache(open_text_store(f"sqlite:{path}"))
-        assert TextEncoder(grounder, cache).encode(PROMPT)[0].phrases == PROMPT.phrases
+        assert CachedTextEncoder(grounder, cache).encode(PROMPT)[0].phrases == PROMPT.phrases
         assert len(grounder.calls) == expected_calls
         cache.close()
     assert cache.counters.store_hits == 4
@@ -32,7 +31,7 @@ def test_a_file_serves_the_next_run(tmp_path: Path) -> None:
 
 def test_a_damaged_value_and_one_of_another_model_are_replaced(tmp_path: Path) -> None:
     path = tmp_path / "text.sqlite"
-    TextEncoder(CountingGrounder(), TextCache(SqliteStore(path))).encode(PROMPT)
+    CachedTextEncoder(CountingGrounder(), TextCache(SqliteStore(path))).encode(PROMPT)
     foreign = encode_features(features("white van"), "model-b")
     with sqlite3.connect(path) as database:
         database.execute("UPDATE text_features SET value = substr(value, 1, 40) WHERE key LIKE '%red car'")
@@ -40,7 +39,9 @@ def test_a_damaged_value_and_one_of_another_model_are_replaced(tmp_path: Path) -
     database.close()
     for expected_calls, damaged in (([[("red car",), ("white van",)]], 2), ([], 0)):
         grounder, cache = CountingGrounder(), TextCache(SqliteStore(path))
-        assert_same(TextEncoder(grounder, cache).encode(PROMPT)[0], FakeGrounder().encode_text([PROMPT])[0])
+        assert_same(
+            CachedTextEncoder(grounder, cache).encode(PROMPT)[0], FakeGrounder().encode_text([PROMPT])[0]
+        )
         assert (grounder.calls, cache.counters.damaged) == (expected_calls, damaged)
         cache.close()
 
@@ -86,7 +87,7 @@ def test_a_file_that_cannot_be_used_costs_one_warning(
     content = path.read_bytes() if path.is_file() else b""
     cache = TextCache(SqliteStore(path), memory_bytes=0)
     for _ in range(3):
-        assert TextEncoder(CountingGrounder(), cache).encode(PROMPT)[0].phrases == PROMPT.phrases
+        assert CachedTextEncoder(CountingGrounder(), cache).encode(PROMPT)[0].phrases == PROMPT.phrases
     assert [record.levelno for record in caplog.records] == [logging.WARNING]
     assert str(path) in caplog.records[0].getMessage()
     assert (
@@ -97,7 +98,7 @@ def test_a_file_that_cannot_be_used_costs_one_warning(
 def test_a_file_that_another_process_locks_costs_one_warning(
     tmp_path: Path, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("groundstream.operators.text.store_sqlite._BUSY_S", 0.05)
+    monkeypatch.setattr("groundstream.operators.text.stores._BUSY_S", 0.05)
     path = tmp_path / "text.sqlite"
     first = SqliteStore(path)
     first.put_many({"key": b"value"})
@@ -106,7 +107,7 @@ def test_a_file_that_another_process_locks_costs_one_warning(
     other.execute("PRAGMA locking_mode=EXCLUSIVE")
     other.execute("BEGIN EXCLUSIVE")
     cache = TextCache(SqliteStore(path))
-    assert TextEncoder(CountingGrounder(), cache).encode(PROMPT)[0].phrases == PROMPT.phrases
+    assert CachedTextEncoder(CountingGrounder(), cache).encode(PROMPT)[0].phrases == PROMPT.phrases
     other.close()
     assert ["locked" in record.getMessage() for record in caplog.records] == [True]
 
@@ -114,7 +115,7 @@ def test_a_file_that_another_process_locks_costs_one_warning(
 WRITER = """
 import sys
 from pathlib import Path
-from groundstream.operators.text.store_sqlite import SqliteStore
+from groundstream.operators.text.stores import SqliteStore
 store = SqliteStore(Path(sys.argv[1]))
 print("ready", flush=True)
 sys.stdin.readline()
@@ -205,3 +206,6 @@ def test_the_default_file_follows_the_xdg_folders(monkeypatch: pytest.MonkeyPatc
     monkeypatch.setenv("XDG_CACHE_HOME", "relative/is/ignored")
     monkeypatch.setenv("HOME", "/home/anna")
     assert default_store_path() == Path("/home/anna/.cache/groundstream/text.sqlite")
+    store = open_text_store(None)
+    assert store is not None
+    assert store.place == f"the file {default_store_path()}"

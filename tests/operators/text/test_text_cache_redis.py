@@ -12,7 +12,7 @@ from redis_server import RedisServer
 
 from groundstream.models.fake import colour_of
 from groundstream.models.types import Prompt, TextFeatures
-from groundstream.operators.text.cache import TextCache, TextEncoder
+from groundstream.operators.text.cache import CachedTextEncoder, TextCache
 from groundstream.operators.text.stores import open_text_store
 
 pytestmark = pytest.mark.server
@@ -37,10 +37,10 @@ def server(tmp_path: Path) -> Iterator[RedisServer]:
     running.kill()
 
 
-def encoder_on(url: str, **options: object) -> tuple[CountingGrounder, TextCache, TextEncoder]:
+def encoder_on(url: str, **options: object) -> tuple[CountingGrounder, TextCache, CachedTextEncoder]:
     grounder = CountingGrounder()
     cache = TextCache(open_text_store(url), **options)  # type: ignore[arg-type]
-    return grounder, cache, TextEncoder(grounder, cache)
+    return grounder, cache, CachedTextEncoder(grounder, cache)
 
 
 def assert_right(answer: tuple[TextFeatures, ...], prompt: Prompt) -> None:

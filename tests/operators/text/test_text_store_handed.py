@@ -2,8 +2,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from groundstream.operators.text.store_handed import HandedTexts
-from groundstream.operators.text.stores import open_text_store
+from groundstream.operators.text.stores import HandedTexts, open_text_store
 
 
 def test_what_one_encodes_is_handed_out_once_and_found_by_the_other() -> None:

@@ -4,7 +4,8 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
-from groundstream.operators.video.annotate import Annotator, Shape
+from groundstream.operators.video.annotate import Annotator
+from groundstream.operators.video.shape import Shape
 
 
 def black(height: int = 240, width: int = 320) -> NDArray[np.uint8]:

@@ -180,7 +180,7 @@ def test_packets_that_become_no_pictures_do_not_pile_up(tmp_path: Path) -> None:
         assert cutter is not None
         for packet in container.demux(stream):
             cutter.packet(packet)
-            assert cutter.held_bytes <= 2000
+            assert cutter._bytes <= 2000
         cutter.end()
     assert not segments
 

@@ -1,7 +1,7 @@
 import pytest
 
 from groundstream.operators.utils.backoff import Backoff
-from groundstream.pipeline.detectors.restarts import CircuitBreaker, RestartBudget
+from groundstream.pipeline.detectors.restarts import CircuitBreaker, RestartBudget, StreamRestarts
 
 
 class Clock:
@@ -88,3 +88,39 @@ def test_wrong_limits_are_refused() -> None:
         RestartBudget(0)
     with pytest.raises(ValueError, match="at least 1 failure before the circuit opens, but got 0"):
         CircuitBreaker(0)
+
+
+def stream_restarts(clock: Clock) -> StreamRestarts:
+    """Restarts of which those in vain wait a second and more from the second in a row on."""
+    budget = RestartBudget(1000, Backoff(0.001, 0.002), clock)
+    return StreamRestarts(budget, CircuitBreaker(2, Backoff(2.0, 100.0), clock))
+
+
+def test_a_stream_that_comes_further_is_started_again_at_once(clock: Clock) -> None:
+    restarts = stream_restarts(clock)
+    for number in range(20):
+        restarts.reached(number)
+        wait_s = restarts.next_s(live=False)
+        assert wait_s is not None
+        assert wait_s < 0.1
+    assert (restarts.count, restarts.furthest, restarts.in_vain) == (20, 19, 0)
+
+
+def test_a_file_that_dies_at_one_frame_waits_longer_and_is_given_up(clock: Clock) -> None:
+    restarts = stream_restarts(clock)
+    restarts.reached(5)
+    waits = []
+    for _ in range(5):
+        waits.append(restarts.next_s(live=False))
+        restarts.reached(5)  # again: the frames before the one that kills come once more
+    assert waits[4] is None
+    assert all(wait_s is not None for wait_s in waits[:4])
+    assert waits[1] < 0.1 < 1.0 <= waits[2] < waits[3]  # type: ignore[operator]
+    assert (restarts.furthest, restarts.in_vain) == (5, 4)
+
+
+def test_a_camera_waits_longer_but_is_never_given_up(clock: Clock) -> None:
+    restarts = stream_restarts(clock)
+    waits = [restarts.next_s(live=True) for _ in range(50)]
+    assert None not in waits
+    assert waits[-1] >= 50  # type: ignore[operator]

@@ -6,12 +6,25 @@ import logging
 from collections.abc import Iterator
 from pathlib import Path
 
+import numpy as np
 import pytest
+import ray
 from coloured import PHRASES, ids_by_phrase, make_coloured, records_of
 from ray_runs import FAKE, frames_in, plain, processes, ray_here, ray_pipeline, wait_until
 
-from groundstream.operators.errors import ClusterError, ModelError, OutputError, SourceError
+from groundstream.models.types import Prompt, RawDetections, SizeRule
+from groundstream.operators.detector.client import DetectionRequest, FrameTime
+from groundstream.operators.detector.letterbox import Picture
+from groundstream.operators.errors import (
+    ClusterError,
+    DetectorUnavailable,
+    ModelError,
+    OutputError,
+    SourceError,
+)
 from groundstream.pipeline.api import open_pipeline
+from groundstream.pipeline.detectors.messages import SequenceNumber
+from groundstream.pipeline.executors.ray_processes import RayLink
 
 FRAMES = 60
 #: `benchmarks/ray_memory.py` measures 253 MB; pages of libraries that are mapped make 40 MB more or less.
@@ -134,3 +147,20 @@ def test_errors_are_those_of_the_one_process(clips: list[str], tmp_path: Path) -
     with pytest.raises(ClusterError, match="need 21 CPU"):
         ray_pipeline(clips, ray={"cpus_per_stream": 10})
     wait_until(lambda: not processes("StreamActor") and not processes("DetectorActor"), "processes to end")
+
+
+def test_why_a_detector_has_no_answer_comes_through_the_cluster(clips: list[str]) -> None:
+    class Detector:
+        async def ask(self, request: DetectionRequest, number: SequenceNumber) -> RawDetections:
+            if request.picture.pixels.any():
+                return RawDetections(np.full((1, 4), number.value, np.float32), np.ones((1, 1), np.float32))
+            raise DetectorUnavailable("the model failed: RuntimeError: out of memory")
+
+    def request(value: int) -> DetectionRequest:
+        picture = Picture(np.full((32, 32, 3), value, np.uint8), SizeRule("fit", 32, 32).plan(32, 32))
+        return DetectionRequest(picture, Prompt.of(["dog"]), FrameTime("cam", 1, 0.0))
+
+    link = RayLink(ray.remote(Detector).remote())
+    assert link.ask(request(1), SequenceNumber("session", 7)).result(60).boxes_model.tolist() == [[7.0] * 4]
+    with pytest.raises(DetectorUnavailable, match=r"^the model failed: RuntimeError: out of memory$"):
+        link.ask(request(0), SequenceNumber("session", 8)).result(60)

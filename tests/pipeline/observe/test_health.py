@@ -13,7 +13,7 @@ from groundstream.models.types import ModelInfo, Prompt
 from groundstream.operators.detector.batcher import BatcherCounters
 from groundstream.operators.errors import DetectorUnavailable, OutputError, Reason, SourceError
 from groundstream.operators.frames import Frame, FrameResult
-from groundstream.operators.sources.values import SourceCounters, SourceStatus
+from groundstream.operators.sources.base import SourceCounters, SourceStatus
 from groundstream.pipeline.observe.health import PipelineHealth, StreamMeter, detector_health, stream_health
 
 
@@ -48,9 +48,9 @@ def test_a_stream_that_has_not_begun() -> None:
 def test_a_stream_says_what_its_source_says() -> None:
     status = SourceStatus("reconnecting", Reason.REFUSED, "cam: refused", 3)
     counters = SourceCounters(frames_read=50, frames_dropped=Counter({"newer_frame": 7}))
-    health = stream_health("cam", status, counters, StreamMeter(), restarts=2)
+    health = stream_health("cam", status, counters, StreamMeter())
     assert (health.state, health.reason, health.message) == ("reconnecting", "refused", "cam: refused")
-    assert (health.epoch, health.read, health.dropped, health.restarts) == (3, 50, {"newer_frame": 7}, 2)
+    assert (health.epoch, health.read, health.dropped) == (3, 50, {"newer_frame": 7})
 
 
 @pytest.mark.parametrize(
@@ -71,12 +71,12 @@ def test_an_error_is_the_last_word(error: Exception, reason: str) -> None:
 def test_a_detector_is_a_snapshot_of_its_counters() -> None:
     counters = BatcherCounters()
     counters.note([0.010, 0.030], 0.100)
-    health = detector_health("detector-0", "cpu", counters, streams=4, restarts=1)
+    health = detector_health("detector-0", "cpu", counters)
     counters.note([0.5], 0.5)
     assert (health.pictures, health.batches, health.sizes) == (2, 1, {2: 1})
     assert (health.queue_wait_ms.p50, health.queue_wait_ms.p99) == pytest.approx((10, 30))
     assert health.inference_ms.p50 == pytest.approx(100)
-    assert (health.streams, health.restarts, health.device) == (4, 1, "cpu")
+    assert (health.streams, health.restarts, health.device) == (0, 0, "cpu")
 
 
 def test_health_crosses_process_borders() -> None:

@@ -16,7 +16,7 @@ from rtsp_server import RtspServer
 
 from groundstream.models.fake import FakeGrounder
 from groundstream.models.types import Prompt, TextFeatures
-from groundstream.operators.text.cache import TextCache, TextEncoder
+from groundstream.operators.text.cache import CachedTextEncoder, TextCache
 from groundstream.operators.text.stores import open_text_store
 
 pytestmark = pytest.mark.server
@@ -164,7 +164,7 @@ def test_text_is_encoded_once_for_all_runs_that_share_a_redis(tmp_path: Path) ->
         for _ in range(2):
             grounder = CountingFake()
             cache = TextCache(open_text_store(server.url))
-            TextEncoder(grounder, cache).encode(PROMPT)
+            CachedTextEncoder(grounder, cache).encode(PROMPT)
             cache.close()
             counts.append(grounder.encoded)
         assert counts == [3, 0]
