@@ -2,9 +2,17 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
+PYTEST := $(BIN)/python -m pytest
+SIDE_BY_SIDE := -n 2 --dist loadfile
+# One process for each of these: clusters are killed in them, and Ray ends a process that has lost its cluster.
 RAY_TESTS := $(wildcard tests/pipeline/executors/test_ray_*.py) tests/pipeline/executors/test_record_ray.py
 
-.PHONY: demo test check bench format
+.DEFAULT_GOAL := help
+.PHONY: help demo quick test check format coverage bench
+
+help:  ## this list
+	@echo "make TARGET; what a target needs is installed in $(VENV) first"
+	@sed -nE 's/^([a-z]+):.*  ## (.*)/\1|\2/p' Makefile | awk -F'|' '{ printf "  %-10s %s\n", $$1, $$2 }'
 
 $(STAMP): pyproject.toml constraints.txt
 	test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
@@ -19,20 +27,28 @@ $(STAMP): pyproject.toml constraints.txt
 demo: $(STAMP)  ## the main job on the shipped clip, offline
 	$(BIN)/groundstream demo
 
+quick: $(STAMP)  ## lint, format and the quick tests: under a minute, no servers, no Ray
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(PYTEST) $(SIDE_BY_SIDE) -q -m "not slow and not server and not alone"
+
 test: $(STAMP)  ## all tests; installs the servers that some of them need where it can
 	sh tests/servers/install.sh
-	$(BIN)/python -m pytest $(RAY_TESTS:%=--ignore=%)
-	# One process for each: clusters are killed in them, and Ray ends a process that has lost its cluster.
-	for file in $(RAY_TESTS); do $(BIN)/python -m pytest $$file || exit 1; done
+	$(PYTEST) $(SIDE_BY_SIDE) -m "not alone" $(RAY_TESTS:%=--ignore=%)
+	$(PYTEST) -m alone $(RAY_TESTS:%=--ignore=%)
+	for file in $(RAY_TESTS); do $(PYTEST) $$file || exit 1; done
 
 check: $(STAMP)  ## lint, format, types
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
 
-format: $(STAMP)
+format: $(STAMP)  ## mend what lint and format can mend themselves
 	$(BIN)/ruff check --fix .
 	$(BIN)/ruff format .
+
+coverage: $(STAMP)  ## what the quick tests reach; fails below the floor in pyproject.toml
+	$(PYTEST) $(SIDE_BY_SIDE) -q -m "not slow and not server and not alone" --cov --cov-report=term:skip-covered
 
 bench: $(STAMP)  ## benchmarks, both sides in one run each
 	$(BIN)/python benchmarks/pipeline_speed.py

@@ -64,7 +64,7 @@ def run(clip: Path, out: Path, *, video: bool) -> tuple[int, float, list[float]]
         def note(result: object) -> None:
             nonlocal count, objects
             count += 1
-            objects += len(result.detections)  # type: ignore[attr-defined]
+            objects += len(result.objects)  # type: ignore[attr-defined]
             if count % 100 == 0:
                 memory.append(process.memory_info().rss / 1e6)
 

@@ -1,17 +1,26 @@
-"""Frames on their way in, results on their way out."""
+"""Frames on their way in, results on their way out: the values that every room of operators knows."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import dataclasses
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
-from datetime import UTC, datetime
-from typing import TYPE_CHECKING
+from functools import cached_property
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+import numpy as np
 
 from groundstream.models.types import ModelInfo, Prompt
+from groundstream.operators.utils.times import rfc3339
 
 if TYPE_CHECKING:
     import av
     import supervision as sv
+
+    from groundstream.operators.records.detection import DetectionRecord
+
+#: (left, top, right, bottom).
+Box = tuple[float, float, float, float]
 
 
 @dataclass(frozen=True, eq=False)
@@ -24,8 +33,11 @@ class Frame:
         seq: number of the frame in its stream, from 0; grows over epochs, never repeats.
         time_s: media clock in seconds, from the presentation time stamp; starts anew in a new epoch.
         wall_time: seconds since 1970 (UTC) when the frame was read.
-        picture: the decoded frame, rotation metadata already applied. Never leaves its process.
+        picture: the decoded frame, rotation metadata already applied; None once it has left, as in queues
+            of outputs that do not draw and in every other process.
         dropped: frames lost since the last one that was handed on, by reason.
+        width: of the picture in pixels; taken from the picture where there is one.
+        height: the same.
     """
 
     stream_id: str
@@ -33,18 +45,47 @@ class Frame:
     seq: int
     time_s: float
     wall_time: float
-    picture: av.VideoFrame
+    picture: av.VideoFrame | None
     dropped: Mapping[str, int] = field(default_factory=dict)
+    width: int = 0
+    height: int = 0
 
-    @property
-    def width(self) -> int:
-        """Width in pixels."""
-        return self.picture.width
+    def __post_init__(self) -> None:
+        if self.picture is not None:
+            object.__setattr__(self, "width", self.picture.width)
+            object.__setattr__(self, "height", self.picture.height)
 
-    @property
-    def height(self) -> int:
-        """Height in pixels."""
-        return self.picture.height
+
+class SeenObject(NamedTuple):
+    """One object in one frame: plain values, so that it is compared, kept and sent as it is.
+
+    Attributes:
+        track_id: `stream:epoch:n`; empty while tentative.
+        phrase: the phrase that it answers to.
+        score: smoothed score of that phrase, 0..1.
+        box: xyxy in pixels of the frame; in what clips and the index keep, in parts of the picture, 0..1, so
+            that a change of size changes nothing.
+        state: `tentative` (no track yet), `confirmed` (seen in this frame) or `lost` (not seen: the box is
+            the tracker's guess); in a clip also `interpolated`, between two sightings.
+        number: n of the track's id; -1 while tentative.
+        phrase_index: of `phrase` in the prompt, from 0; -1 where that is not known any more.
+        phrase_scores: smoothed score of each phrase of the prompt, 0..1.
+        age_s: seconds of the media clock since the track was first seen.
+        interpolated: whether the box was computed and not seen.
+        zones: names of the zones that hold it; empty where there are no rules.
+    """
+
+    track_id: str
+    phrase: str
+    score: float
+    box: Box
+    state: str = "confirmed"
+    number: int = -1
+    phrase_index: int = -1
+    phrase_scores: tuple[float, ...] = ()
+    age_s: float = 0.0
+    interpolated: bool = False
+    zones: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -68,29 +109,118 @@ class Position:
 class FrameResult:
     """What was found in one frame.
 
+    It never changes: a result with other zones or other losses is a new one. So what is made of it for
+    several outputs (its record, the record's bytes) is made once and kept with it, and belongs to all:
+    nobody writes into it.
+
     Attributes:
         frame: the frame itself, with its picture.
         prompt: the phrases that were asked.
         model: which model answered, and with which adapter.
-        detections: boxes in frame pixels, xyxy, with `tracker_id` (n of the track's id; -1 while tentative),
-            `class_id` (index of the phrase in the prompt) and `confidence` (smoothed score of that phrase);
-            data fields of length N: `phrase` (str), `phrase_scores` ((N, P) float32), `track_uid` (str;
-            `stream:epoch:n`, empty while tentative), `state` (tentative, confirmed or lost),
-            `age_s` (float32), `interpolated` (bool); with rules also `zones` (tuples of names).
-        stale: True when the detector gave no answer for this frame; `detections` then mean nothing.
+        objects: what was found, one entry per object.
+        stale: True when the detector gave no answer for this frame; `objects` then mean nothing.
+        adapter: the temporal adapter that the model answered with.
         timing_ms: milliseconds by stage (`decode`, `letterbox`, `wait`, `detect`, `track`).
+        ruled: whether there are rules, so that the objects' zones are known.
     """
 
     frame: Frame
     prompt: Prompt
     model: ModelInfo
-    detections: sv.Detections
+    objects: tuple[SeenObject, ...]
     stale: bool = False
     adapter: str = "none"
     timing_ms: Mapping[str, float] = field(default_factory=dict)
+    ruled: bool = False
 
     @property
     def wall_time(self) -> str:
         """The frame's wall time as RFC 3339 in UTC with milliseconds."""
-        moment = datetime.fromtimestamp(self.frame.wall_time, UTC)
-        return moment.isoformat(timespec="milliseconds").replace("+00:00", "Z")
+        return rfc3339(self.frame.wall_time)
+
+    @cached_property
+    def detections(self) -> sv.Detections:
+        """The objects as supervision has them, see `to_detections`; with rules also data field `zones`."""
+        found = to_detections(self.objects, len(self.prompt.phrases))
+        if self.ruled:
+            column = np.empty(len(self.objects), object)
+            for row, seen in enumerate(self.objects):  # at once, numpy would take tuples for a table
+                column[row] = seen.zones
+            found.data["zones"] = column
+        return found
+
+    @cached_property
+    def record(self) -> DetectionRecord:
+        """The record of the frame (`groundstream.detection/1`).
+
+        Raises:
+            ValueError: the frame's time is not finite.
+        """
+        # Inside: records are made of frames, so they are the ones who know of the other.
+        from groundstream.operators.records.detection import record
+
+        return record(self)
+
+    @cached_property
+    def record_json(self) -> bytes:
+        """The record as one line of JSON in UTF-8, without the line's end.
+
+        Raises:
+            ValueError: the frame's time is not finite.
+        """
+        from groundstream.operators.records.detection import json_bytes
+
+        return json_bytes(self.record)
+
+    @cached_property
+    def without_picture(self) -> FrameResult:
+        """The result for queues that hold no pixels; one for all of them, so that its record is, too."""
+        if self.frame.picture is None:
+            return self
+        return dataclasses.replace(self, frame=dataclasses.replace(self.frame, picture=None))
+
+    def with_zones(self, zones: Iterable[tuple[str, ...]]) -> FrameResult:
+        """Return the result with the zones of each of its objects, in their order."""
+        objects = tuple(seen._replace(zones=names) for seen, names in zip(self.objects, zones, strict=True))
+        return dataclasses.replace(self, objects=objects, ruled=True)
+
+    def with_dropped(self, dropped: Mapping[str, int]) -> FrameResult:
+        """Return the result of a frame before which other frames were lost, by reason."""
+        return dataclasses.replace(self, frame=dataclasses.replace(self.frame, dropped=dropped))
+
+    def __getstate__(self) -> dict[str, Any]:
+        """Leave out what can be made again: a result on its way to another process is no larger for it."""
+        return {each.name: self.__dict__[each.name] for each in dataclasses.fields(self)}
+
+
+def to_detections(objects: Sequence[SeenObject], phrase_count: int) -> sv.Detections:
+    """Return N objects as supervision has them.
+
+    Boxes are xyxy in frame pixels, with `tracker_id` (n of the track's id; -1 while tentative), `class_id`
+    (index of the phrase in the prompt) and `confidence` (smoothed score of that phrase); data fields of
+    length N: `phrase` (str), `phrase_scores` ((N, P) float32), `track_uid` (str; `stream:epoch:n`, empty
+    while tentative), `state` (tentative, confirmed or lost), `age_s` (float32), `interpolated` (bool).
+
+    Args:
+        objects: with the scores of all phrases.
+        phrase_count: P, the phrases of the prompt.
+    """
+    import supervision as sv  # heavy, and most runs draw and hand on nothing
+
+    count = len(objects)
+    return sv.Detections(
+        xyxy=np.array([seen.box for seen in objects], np.float32).reshape(count, 4),
+        confidence=np.array([seen.score for seen in objects], np.float32),
+        class_id=np.array([seen.phrase_index for seen in objects], np.int64),
+        tracker_id=np.array([seen.number for seen in objects], np.int64),
+        data={
+            "phrase": np.array([seen.phrase for seen in objects], np.str_),
+            "phrase_scores": np.array([seen.phrase_scores for seen in objects], np.float32).reshape(
+                count, phrase_count
+            ),
+            "track_uid": np.array([seen.track_id for seen in objects], np.str_),
+            "state": np.array([seen.state for seen in objects], np.str_),
+            "age_s": np.array([seen.age_s for seen in objects], np.float32),
+            "interpolated": np.array([seen.interpolated for seen in objects], np.bool_),
+        },
+    )

@@ -81,7 +81,7 @@ class Pipeline:
     def __iter__(self) -> Iterator[FrameResult]:
         """Yield the results of all streams as they come; leaving the loop stops the pipeline.
 
-        Under Ray a result's `frame.picture` is no more than its width and height.
+        Under Ray a result's `frame.picture` is None; its width and height are there.
         """
         results: queue.Queue[FrameResult | Exception | None] = queue.Queue(RESULTS_WAITING)
         runner = threading.Thread(target=self._run_into, args=(results,), name="pipeline")

@@ -9,8 +9,16 @@ from groundstream.pipeline.cli import app
 
 ROOT = Path(__file__).parent.parent
 README = (ROOT / "README.md").read_text(encoding="utf-8")
+PAGES = [
+    *sorted((ROOT / "docs").glob("*.md")),
+    ROOT / "README.md",
+    ROOT / "CONTRIBUTING.md",
+    ROOT / "CHANGELOG.md",
+]
+FOLDERS = "models|operators|pipeline|training|tests|benchmarks|configs|docs|src"
 
 
+@pytest.mark.slow
 def test_the_python_example_runs(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -31,9 +39,55 @@ def test_every_flag_that_the_readme_names_exists() -> None:
         assert flag in help_text, flag
 
 
-@pytest.mark.parametrize(
-    "path", [*sorted((ROOT / "docs").glob("*.md")), ROOT / "README.md"], ids=lambda p: p.name
-)
+@pytest.mark.parametrize("path", PAGES, ids=lambda p: p.name)
 def test_links_lead_somewhere(path: Path) -> None:
     for target in re.findall(r"\]\((?!http)([^)#]+)", path.read_text(encoding="utf-8")):
         assert (path.parent / target).exists(), f"{path.name}: {target}"
+
+
+def names_in(path: Path) -> set[str]:
+    """What stands between backticks, without what is no name (blocks of code, commands)."""
+    text = re.sub(r"```.*?```", "", path.read_text(encoding="utf-8"), flags=re.DOTALL)
+    return set(re.findall(r"`([^`\s]+)`", text))
+
+
+@pytest.mark.parametrize("path", PAGES, ids=lambda p: p.name)
+def test_files_that_a_page_names_exist(path: Path) -> None:
+    """Paths from the root of the checkout; a name that holds a place for another (`NAME`, `*`) is no path."""
+    named = {name for name in names_in(path) if re.fullmatch(rf"({FOLDERS})/[\w./-]*", name)}
+    gone = sorted(name for name in named if not (ROOT / name).exists())
+    assert not gone, f"{path.name} names what is not there: {gone}"
+
+
+@pytest.mark.parametrize("path", PAGES, ids=lambda p: p.name)
+def test_modules_that_a_page_names_exist(path: Path) -> None:
+    """`groundstream.x.y.Name` and `python -m groundstream.x.y` anywhere in a page, code included."""
+    text, gone = path.read_text(encoding="utf-8"), []
+    for name in sorted(set(re.findall(r"\b(?:groundstream|training)(?:\.[A-Za-z_]\w*)+", text))):
+        parts = name.removeprefix("groundstream.").split(".")
+        if parts[0] in FOLDERS.split("|") and not any(
+            is_module(parts[:n]) for n in (len(parts), len(parts) - 1)
+        ):
+            gone.append(name)
+    assert not gone, f"{path.name} names modules that are not there: {gone}"
+
+
+def is_module(parts: list[str]) -> bool:
+    place = ROOT.joinpath(*parts)
+    return place.with_suffix(".py").exists() or (place / "__init__.py").exists()
+
+
+@pytest.mark.parametrize("path", PAGES, ids=lambda p: p.name)
+def test_names_that_a_page_places_are_there(path: Path) -> None:
+    """`Name.method` in `operators/some/file.py`: both are defined in that file."""
+    text, gone = path.read_text(encoding="utf-8"), []
+    for name, file in re.findall(
+        rf"`([A-Za-z_][\w.]*)`[^`\n]{{0,40}}\bin\s`((?:{FOLDERS})/[\w/]+\.py)`", text
+    ):
+        code = (ROOT / file).read_text(encoding="utf-8") if (ROOT / file).exists() else ""
+        parts = name.split(".")
+        if not all(
+            re.search(rf"^\s*(?:class|def) {part}\b|^{part}\b.*=", code, re.MULTILINE) for part in parts
+        ):
+            gone.append(f"{name} in {file}")
+    assert not gone, f"{path.name} names what is not there: {gone}"

@@ -10,7 +10,8 @@ from typing import Any
 from groundstream.operators.clips.pieces import Piece
 from groundstream.operators.clips.raw import RawVideo
 from groundstream.operators.clips.spec import ClipSpec
-from groundstream.operators.clips.timeline import SAME_S, SeenObject
+from groundstream.operators.clips.timeline import SAME_S
+from groundstream.operators.frames import SeenObject
 from groundstream.operators.utils.times import rfc3339
 from groundstream.operators.video.containers import CLOCK
 

@@ -20,7 +20,8 @@ from typing import IO, Any, Self
 
 from groundstream.operators.clips.pieces import Piece, store
 from groundstream.operators.clips.spec import ClipSpec
-from groundstream.operators.clips.timeline import Observation, SeenObject
+from groundstream.operators.clips.timeline import Observation
+from groundstream.operators.frames import SeenObject
 from groundstream.operators.utils.files import RESERVE_BYTES, check_room, replace_text, try_lock
 from groundstream.operators.video.segment import Segment
 

@@ -24,8 +24,9 @@ from groundstream.operators.clips.job import PENDING
 from groundstream.operators.clips.pieces import Piece, in_order, read_piece, runs_of
 from groundstream.operators.clips.raw import raw_suffix, write_raw
 from groundstream.operators.clips.spec import KINDS, ClipFiles, ClipSpec, Span, file_names
-from groundstream.operators.clips.timeline import SAME_S, Observation, SeenObject, Tracks
+from groundstream.operators.clips.timeline import SAME_S, Observation, Tracks
 from groundstream.operators.errors import OutputError
+from groundstream.operators.frames import SeenObject
 from groundstream.operators.utils.files import explain
 from groundstream.operators.video.annotate import Annotator
 from groundstream.operators.video.shape import Shape

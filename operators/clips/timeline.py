@@ -7,13 +7,11 @@ from collections import deque
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from math import isfinite
-from typing import TYPE_CHECKING, Any, cast
 
 import numpy as np
 from numpy.typing import NDArray
 
-if TYPE_CHECKING:
-    from groundstream.operators.frames import FrameResult
+from groundstream.operators.frames import FrameResult, SeenObject
 
 #: Two times that differ by less are one: sums of seconds in floats are not exact, and a file that counts in
 #: 1/90000 s (11 microseconds) has rounded them.
@@ -23,32 +21,13 @@ LONGEST_GAP_S = 2.0
 
 
 @dataclass(frozen=True)
-class SeenObject:
-    """One object at one moment.
-
-    Attributes:
-        track_id: `stream:epoch:n`; empty while tentative.
-        phrase: the phrase that it answers to.
-        score: smoothed score of that phrase, 0..1.
-        box: xyxy in parts of the upright picture, 0..1, so that a change of size changes nothing.
-        state: `tentative` or `confirmed`; `interpolated` where it was computed from two sightings.
-    """
-
-    track_id: str
-    phrase: str
-    score: float
-    box: tuple[float, float, float, float]
-    state: str = "confirmed"
-
-
-@dataclass(frozen=True)
 class Observation:
     """What the detector found in one frame.
 
     Attributes:
         epoch: of the frame.
         time_s: media clock of the frame, in seconds.
-        objects: what was found; may be empty.
+        objects: what was found, boxes in parts of the picture; may be empty.
     """
 
     epoch: int
@@ -64,16 +43,19 @@ def observation_of(result: FrameResult) -> Observation | None:
     """
     if result.stale:
         return None
-    frame, found = result.frame, result.detections
-    size = np.array([frame.width, frame.height, frame.width, frame.height], np.float64)
-    boxes = (np.asarray(found.xyxy, np.float64) / size).tolist()
-    scores = [] if found.confidence is None else np.nan_to_num(found.confidence).tolist()
-    data = cast("dict[str, Any]", found.data)
-    columns = zip(data["track_uid"], data["phrase"], scores, boxes, data["state"], strict=True)
+    frame = result.frame
+    width, height = frame.width, frame.height
     objects = tuple(
-        SeenObject(str(uid), str(phrase), score, (box[0], box[1], box[2], box[3]), str(state))
-        for uid, phrase, score, box, state in columns
-        if state != "lost" and all(map(isfinite, box))
+        # Without the scores of all phrases: a timeline holds a hundred thousand objects.
+        SeenObject(
+            seen.track_id,
+            seen.phrase,
+            seen.score,
+            (seen.box[0] / width, seen.box[1] / height, seen.box[2] / width, seen.box[3] / height),
+            seen.state,
+        )
+        for seen in result.objects
+        if seen.state != "lost" and all(map(isfinite, seen.box))
     )
     return Observation(frame.epoch, frame.time_s, objects)
 

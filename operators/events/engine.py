@@ -6,7 +6,6 @@ from collections.abc import Iterator
 from typing import Any, NamedTuple
 
 import numpy as np
-import supervision as sv
 
 from groundstream.operators.events.event import Event, Sighting
 from groundstream.operators.events.geometry import distances, inside, standing_points
@@ -14,7 +13,7 @@ from groundstream.operators.events.latch import TOLERANCE_S, Cooldowns, Latch
 from groundstream.operators.events.messages import OpenEvent
 from groundstream.operators.events.rules import CountRule, StreamRules
 from groundstream.operators.events.track import Seen, TrackRules
-from groundstream.operators.frames import Frame, FrameResult
+from groundstream.operators.frames import Frame, FrameResult, SeenObject
 
 #: A track of which there is neither a box nor a guess for so many seconds is gone. Longer than a change is
 #: waited for: a track that answers to no phrase for a moment gives no row either.
@@ -24,10 +23,13 @@ CLOCK_BACK = "the media clock went back"
 
 
 class RuleUpdate(NamedTuple):
-    """What a frame brought: messages in the order in which they are to be told, and each object's zones."""
+    """What a frame brought: messages in the order in which they are to be told.
+
+    `result` is that of the frame, now with the zones of each object: the settled ones, as events tell them.
+    """
 
     events: tuple[Event, ...]
-    zones: tuple[tuple[str, ...], ...]
+    result: FrameResult
 
 
 class RuleEngine:
@@ -50,24 +52,22 @@ class RuleEngine:
         self._epoch, self._now_s = 0, 0.0
 
     def update(self, result: FrameResult) -> RuleUpdate:
-        """Take the result of the next frame; a stale one changes nothing.
-
-        Zones of each object are also written into `result.detections.data["zones"]`, an array of tuples of
-        names, from where records take them: the settled zones, as events tell them.
-        """
+        """Take the result of the next frame; a stale one changes nothing."""
         if result.stale:
-            return RuleUpdate((), ())
+            return RuleUpdate((), result)
         frame, events = result.frame, list(self._clock(result.frame))
-        found = result.detections
-        for seen in self._seen(frame, found):
+        for seen in self._seen(frame, result.objects):
             if seen.uid not in self._tracks:
                 self._tracks[seen.uid] = TrackRules(self._stream_id, self._rules, self._cooldowns)
             events += self._tracks[seen.uid].see(seen)
-        events += self._gone(found)
+        # Lost tracks are there, too, and nothing that is there is gone. Before counts, which count the rest.
+        events += self._gone(result.objects)
         for count in self._counts:
             number = sum(track.counts_for(count.rule) for track in self._tracks.values())
             events += count.update(number, frame, self._rules, self._cooldowns)
-        return RuleUpdate(tuple(events), self._mark(found))
+        tracks = (self._tracks.get(seen.track_id) for seen in result.objects)
+        zones = [() if track is None else track.zones for track in tracks]
+        return RuleUpdate(tuple(events), result.with_zones(zones))
 
     def end(self, reason: str) -> tuple[Event, ...]:
         """Return the ends of all events that are open, truncated for `reason`; nothing is open then."""
@@ -86,65 +86,44 @@ class RuleEngine:
         same = frame.epoch == self._epoch
         if self._epoch and not (same and frame.time_s >= self._now_s):
             ended = self.end(CLOCK_BACK if same else NEW_EPOCH)
+            # What was told a second ago was told a second ago by the new clock, too.
             self._cooldowns.shift(frame.time_s - self._now_s)
         self._epoch, self._now_s = frame.epoch, frame.time_s
         return ended
 
-    def _seen(self, frame: Frame, found: sv.Detections) -> Iterator[Seen]:
+    def _seen(self, frame: Frame, objects: tuple[SeenObject, ...]) -> Iterator[Seen]:
         """Yield the confirmed objects of a frame, with where they stand."""
-        data: Any = found.data
-        rows = np.flatnonzero(np.asarray(data["state"]) == "confirmed") if len(found) else np.zeros(0, int)
-        if not len(rows):
+        found = [seen for seen in objects if seen.state == "confirmed"]
+        if not found:
             return
-        assert found.confidence is not None
-        boxes = np.asarray(found.xyxy, np.float64)[rows]
+        boxes = np.array([seen.box for seen in found], np.float64)  # (N, 4)
         parts = boxes / (frame.width, frame.height, frame.width, frame.height)
         points = standing_points(parts)
+        # All objects at once for each zone and line, then turned round: a row per object.
         held = np.array([inside(zone.polygon, points) for zone in self._rules.zones]).T.tolist()
         away = np.array([distances(line, points) for line in self._rules.lines]).T.tolist()
-        empty: list[list[Any]] = [[]] * len(rows)
-        columns = zip(
-            rows.tolist(),
-            boxes.tolist(),
-            parts.tolist(),
-            points.tolist(),
-            held or empty,
-            away or empty,
-            strict=True,
-        )
-        for row, box, box_norm, point, in_zones, from_lines in columns:
-            uid = str(data["track_uid"][row])
+        empty: list[list[Any]] = [[]] * len(found)
+        columns = zip(found, parts.tolist(), points.tolist(), held or empty, away or empty, strict=True)
+        for seen, box_norm, point, in_zones, from_lines in columns:
             sighting = _sighting(
                 frame,
-                track_id=uid,
-                phrase=str(data["phrase"][row]),
-                score=float(found.confidence[row]),
-                box=tuple(box),
+                track_id=seen.track_id,
+                phrase=seen.phrase,
+                score=seen.score,
+                box=seen.box,
                 box_norm=tuple(box_norm),
             )
-            yield Seen(uid, sighting, tuple(point), in_zones, from_lines)
+            yield Seen(seen.track_id, sighting, tuple(point), in_zones, from_lines)
 
-    def _gone(self, found: sv.Detections) -> Iterator[Event]:
+    def _gone(self, objects: tuple[SeenObject, ...]) -> Iterator[Event]:
         """Yield what is to be told of tracks that are gone, and forget them."""
-        data: Any = found.data
-        for uid in data["track_uid"].tolist() if len(found) else []:
-            if uid in self._tracks:
-                self._tracks[uid].present_s = self._now_s
+        for seen in objects:
+            if seen.track_id in self._tracks:
+                self._tracks[seen.track_id].present_s = self._now_s
         patience_s = max(GONE_S, self._rules.settle_s) - TOLERANCE_S
         gone = [uid for uid, track in self._tracks.items() if self._now_s - track.present_s >= patience_s]
         for uid in gone:
             yield from self._tracks.pop(uid).gone()
-
-    def _mark(self, found: sv.Detections) -> tuple[tuple[str, ...], ...]:
-        """Write the zones of each object into the detections, and return them."""
-        data: Any = found.data
-        uids = data["track_uid"].tolist() if len(found) else []
-        zones = tuple(self._tracks[uid].zones if uid in self._tracks else () for uid in uids)
-        column = np.empty(len(zones), object)
-        for row, names in enumerate(zones):  # at once, numpy would take tuples of one length for a table
-            column[row] = names
-        found.data["zones"] = column
-        return zones
 
 
 class CountWatch:

@@ -40,6 +40,7 @@ class Latch:
             self._other_since_s = now_s
         if now_s - self._other_since_s < settle_s - TOLERANCE_S:
             return False
+        # Dated back: the change is told once it is sure, but it was when the input turned.
         self.on, self.since_s, self._other_since_s = value, self._other_since_s, None
         return True
 
@@ -80,7 +81,7 @@ class LineWatch:
         Returns:
             The direction, and the sighting in which the track was first on the new side.
         """
-        if distance == 0:
+        if distance == 0:  # on the line: whoever trembles there has left no side and reached none
             return None
         side: Direction = "right" if distance > 0 else "left"
         last, self._last = self._last, point
@@ -88,6 +89,7 @@ class LineWatch:
             self._other = None
             return None
         if self._other is None or self._other.side != side:
+            # Whether the line itself was met is decided at the step over it; later steps are on one side.
             self._other = _Crossing(side, seen, last is not None and meets(line, last, point))
         if seen.time_s - self._other.first.time_s < settle_s - TOLERANCE_S:
             return None
@@ -109,6 +111,7 @@ class Cooldowns:
             return True
         if now_s < self._until_s.get(key, now_s):
             return False
+        # What is over is forgotten, so that as much is kept as is told within a cooldown.
         self._until_s = {each: until_s for each, until_s in self._until_s.items() if until_s > now_s}
         self._until_s[key] = now_s + self._cooldown_s
         return True

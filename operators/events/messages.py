@@ -53,6 +53,7 @@ class OpenEvent:
             self._best = seen
         told = self._told
         assert told is not None, "see before begin"
+        # Compared with what was told last, not seen last: slow changes add up to news.
         if seen.time_s - told.time_s < UPDATE_S - TOLERANCE_S or not self._has_news(told, values):
             return None
         return self._message("update", values)
@@ -66,6 +67,7 @@ class OpenEvent:
         """Return the last message of an event that nobody can follow to its end, with the state seen last."""
         told = self._told
         assert told is not None, "truncate before begin"
+        # With the values told last: what they would be at the end (how long, how many) nobody has seen.
         return self._message("end", told.values, end_s=max(end_s, self.start_s), truncated=reason)
 
     def _has_news(self, told: Sighting, values: Values) -> bool:

@@ -66,6 +66,8 @@ class TrackRules:
         time_s = seen.sighting.time_s
         self.present_s = time_s
         self._rate(seen.sighting)
+        # All latches turn before anything is told: every message of this frame shows the same zones. When
+        # each stay began is read before, for the turn overwrites it.
         began = [visit.latch.since_s for visit in self._visits]
         changed = [
             visit.latch.update(held and self._fits(zone), time_s, self._rules.settle_s)
@@ -107,6 +109,7 @@ class TrackRules:
 
     def _rate(self, now: Sighting) -> None:
         """Keep the best score under the phrase of now: a filter that was passed stays passed."""
+        # Of another phrase nothing counts: a "van" of 0.9 says nothing of a "dog" of 0.3.
         phrase = now.phrase.casefold()
         self._best_score = max(self._best_score, now.score) if phrase == self._phrase else now.score
         self._phrase = phrase
@@ -138,6 +141,7 @@ class TrackRules:
         assert self._last is not None
         values: Values = {"dwell_s": round(at_s - entered_s, 3), "how": how}
         visit.dwelt = False
+        # From the inside out: a stay ends before the visit that it is part of.
         yield from self._end("dwell", zone.name, at_s, values)
         yield from self._end("zone_enter", zone.name, at_s, values)
         yield from self._moment("zone_exit", zone.name, at_s, self._last, values)
@@ -194,5 +198,6 @@ class TrackRules:
     ) -> bool:
         if kind not in self._rules.told:
             return False
+        # Of one track the cooldowns are its own, see __init__; so its phrase need not be in the key.
         of = seen.phrase if self._rules.cooldown_of == "phrase" else ""
         return self._cooldowns.allow((kind, rule, values.get("direction"), of), at_s)

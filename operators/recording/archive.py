@@ -102,20 +102,22 @@ class StreamArchive:
         if self._recording is not None:
             self._recording.add(segment)
 
-    def update(self, result: FrameResult) -> tuple[Event, ...]:
-        """Follow the next result; its objects get their zones.
+    def update(self, result: FrameResult) -> tuple[FrameResult, tuple[Event, ...]]:
+        """Follow the next result.
 
         Returns:
-            The messages that follow it, with the names of their clips.
+            The result with the zones of its objects, and the messages that follow it, with the names of
+            their clips.
         """
         with self._lock:
             self._epoch = result.frame.epoch
             # What was on its way when the source was lost begins nothing: nobody would end it.
-            told = self._rules is not None and self._epoch > self._over
-            events = self._rules.update(result).events if self._rules is not None and told else ()
+            events: tuple[Event, ...] = ()
+            if self._rules is not None and self._epoch > self._over:
+                events, result = self._rules.update(result)
             if self._index is not None:
                 self._index.add_result(result)
-            return self._kept((*self._in_clips(result, events), *self._pauses.events()))
+            return result, self._kept((*self._in_clips(result, events), *self._pauses.events()))
 
     def interrupt(self, reason: str) -> tuple[Event, ...]:
         """Return the messages that end what is open where the source is lost for now; from any thread.

@@ -15,9 +15,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from groundstream.operators.clips.timeline import Observation, SeenObject, observation_of
+from groundstream.operators.clips.timeline import Observation, observation_of
 from groundstream.operators.events.event import Event
-from groundstream.operators.frames import FrameResult
+from groundstream.operators.frames import FrameResult, SeenObject
 from groundstream.operators.recording.files import RecordedFile
 from groundstream.operators.recording.index_tables import open_index, pack_objects
 from groundstream.operators.records.event import event_record

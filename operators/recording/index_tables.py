@@ -8,8 +8,8 @@ import zlib
 from collections.abc import Iterable, Iterator
 from pathlib import Path
 
-from groundstream.operators.clips.timeline import SeenObject
 from groundstream.operators.errors import OutputError
+from groundstream.operators.frames import SeenObject
 
 #: Name of the index in a stream's folder.
 INDEX = "index.sqlite"

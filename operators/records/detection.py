@@ -9,16 +9,19 @@ from __future__ import annotations
 import functools
 import json
 import logging
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from math import isfinite
+from os import PathLike
 from pathlib import Path
-from typing import Any, Literal, TypedDict, cast
+from typing import TYPE_CHECKING, Any, Literal, TypedDict, cast
 
 import numpy as np
-import supervision as sv
 from numpy.typing import NDArray
 
-from groundstream.operators.frames import FrameResult
+from groundstream.operators.frames import FrameResult, SeenObject, to_detections
+
+if TYPE_CHECKING:
+    import supervision as sv
 
 _log = logging.getLogger(__name__)
 
@@ -27,6 +30,8 @@ _EVENT_SCHEMA = "groundstream.event/1"  # may stand between them
 SCHEMA_FILE = Path(__file__).with_name("detection-1.json")
 #: An object lists so many of its phrases, the best first; its own phrase is always among them.
 MOST_PHRASES = 5
+#: Tracks of later epochs are numbered from here on, so that one integer names a track of a stream.
+EPOCH_STEP = 10_000_000
 
 State = Literal["tentative", "confirmed", "lost"]
 
@@ -80,7 +85,7 @@ class DetectionRecord(TypedDict):
 
 
 def record(result: FrameResult) -> DetectionRecord:
-    """Return the record of `result`.
+    """Return the record of `result`, made anew; `FrameResult.record` is the one that outputs share.
 
     Objects whose box is not finite are left out, with one warning per stream.
 
@@ -93,8 +98,9 @@ def record(result: FrameResult) -> DetectionRecord:
             f"expected a finite time of frame {frame.seq} of {frame.stream_id}, got {frame.time_s}"
         )
     width, height = frame.width, frame.height
-    objects = [] if result.stale else to_objects(result.detections, result.prompt.phrases, width, height)
-    if not result.stale and len(objects) < len(result.detections):
+    seen = () if result.stale else result.objects
+    objects = _object_records(seen, result.prompt.phrases, width, height)
+    if len(objects) < len(seen):
         _warn_of_boxes(frame.stream_id)
     return {
         "schema": SCHEMA,
@@ -113,88 +119,113 @@ def record(result: FrameResult) -> DetectionRecord:
     }
 
 
-def to_objects(
-    detections: sv.Detections, phrases: Sequence[str], width: int, height: int
+def _object_records(
+    objects: Sequence[SeenObject], phrases: Sequence[str], width: int, height: int
 ) -> list[ObjectRecord]:
-    """Return the objects of `detections`, which carry the data fields that `FrameResult` lists.
-
-    Args:
-        detections: boxes in pixels of the frame.
-        phrases: the P phrases of the prompt, which name the columns of `phrase_scores`.
-        width: of the frame, in pixels.
-        height: of the frame, in pixels.
-    """
-    if not len(detections):
+    if not objects:
         return []
-    # Whole arrays become lists at once: one numpy scalar at a time costs ten times as much.
-    boxes = np.asarray(detections.xyxy, np.float64)
-    data = cast("Mapping[str, Any]", detections.data)
+    # Rounded as whole arrays: one number at a time costs ten times as much.
+    boxes = np.array([seen.box for seen in objects], np.float64)  # (N, 4)
+    finite: list[bool] = np.asarray(np.isfinite(boxes).all(axis=1)).tolist()
     columns = zip(
-        _listed(np.isfinite(boxes).all(axis=1)),
-        _listed(data["track_uid"]),
+        objects,
+        finite,
         boxes.round(2).tolist(),
         (boxes / (width, height, width, height)).round(6).tolist(),
-        _listed(data["phrase"]),
-        _scores(detections.confidence).tolist(),
-        _ranked(_scores(data["phrase_scores"]), phrases),
-        _listed(data["state"]),
-        np.nan_to_num(np.asarray(data["age_s"], np.float64), posinf=0.0).round(3).tolist(),
-        _listed(data["interpolated"]),
-        data.get("zones", [()] * len(boxes)),
+        _scores([seen.score for seen in objects]).tolist(),
+        _ranked(_scores([seen.phrase_scores for seen in objects]), phrases),
+        np.nan_to_num([seen.age_s for seen in objects], posinf=0.0).round(3).tolist(),
         strict=True,
     )
     return [
         {
-            "track_id": uid or None,
+            "track_id": seen.track_id or None,
             "box": box,
             "box_norm": box_norm,
-            "phrase": phrase,
+            "phrase": seen.phrase,
             "score": score,
-            "phrases": _with_own(ranked, phrase, score),
-            "state": state,
+            "phrases": _with_own(ranked, seen.phrase, score),
+            "state": cast("State", seen.state),
             "age_s": age_s,
-            "interpolated": interpolated,
-            "zones": list(zones),
+            "interpolated": seen.interpolated,
+            "zones": list(seen.zones),
         }
-        for finite, uid, box, box_norm, phrase, score, ranked, state, age_s, interpolated, zones in columns
-        if finite
+        for seen, whole, box, box_norm, score, ranked, age_s in columns
+        if whole
     ]
 
 
 def from_record(record: DetectionRecord, phrases: Sequence[str] = ()) -> sv.Detections:
-    """Return the objects of `record` as supervision has them, with the data fields of `FrameResult`.
+    """Return the objects of `record` as `FrameResult.detections` has them.
 
     Args:
         record: one frame.
         phrases: what `class_id` and the columns of `phrase_scores` count, the prompt's phrases as a rule;
             phrases of the record that are not among them follow in their order.
     """
-    objects = record["objects"]
-    scored = [{entry["phrase"]: entry["score"] for entry in each["phrases"]} for each in objects]
+    scored = [{entry["phrase"]: entry["score"] for entry in each["phrases"]} for each in record["objects"]]
     names = list(dict.fromkeys([*phrases, *(phrase for scores in scored for phrase in scores)]))
-    rows = {phrase: row for row, phrase in enumerate(names)}
-    table = np.zeros((len(objects), len(names)), np.float32)
-    for row, scores in enumerate(scored):
-        table[row, [rows[phrase] for phrase in scores]] = list(scores.values())
-    ids = [each["track_id"] for each in objects]
-    return sv.Detections(
-        xyxy=np.array([each["box"] for each in objects], np.float32).reshape(-1, 4),
-        confidence=np.array([each["score"] for each in objects], np.float32),
-        class_id=np.array([rows[each["phrase"]] for each in objects], int),
-        tracker_id=np.array([int(uid.rpartition(":")[2]) if uid else -1 for uid in ids], int),
-        data={
-            "phrase": np.array([each["phrase"] for each in objects], str),
-            "phrase_scores": table,
-            "track_uid": np.array([uid or "" for uid in ids], str),
-            "state": np.array([each["state"] for each in objects], str),
-            "age_s": np.array([each["age_s"] for each in objects], np.float32),
-            "interpolated": np.array([each["interpolated"] for each in objects], bool),
-            "zones": [each["zones"] for each in objects],
-        },
-    )
+    objects = [
+        SeenObject(
+            track_id=each["track_id"] or "",
+            phrase=each["phrase"],
+            score=each["score"],
+            box=(each["box"][0], each["box"][1], each["box"][2], each["box"][3]),
+            state=each["state"],
+            number=int(each["track_id"].rpartition(":")[2]) if each["track_id"] else -1,
+            phrase_index=names.index(each["phrase"]),
+            phrase_scores=tuple(scores.get(name, 0.0) for name in names),
+            age_s=each["age_s"],
+            interpolated=each["interpolated"],
+        )
+        for each, scores in zip(record["objects"], scored, strict=True)
+    ]
+    return to_detections(objects, len(names))
 
 
-def read_records(path: Path) -> Iterator[DetectionRecord]:
+def confirmed(record: DetectionRecord) -> list[ObjectRecord]:
+    """Return the objects that have a track and were seen in this frame."""
+    return [each for each in record["objects"] if each["state"] == "confirmed" and each["track_id"]]
+
+
+def track_number(track_id: str) -> int:
+    """Return one integer for `stream:epoch:n`: n in the first epoch, `EPOCH_STEP` more in each later one."""
+    _, epoch, number = track_id.rsplit(":", 2)
+    return (int(epoch) - 1) * EPOCH_STEP + int(number)
+
+
+def number_of(each: ObjectRecord) -> int:
+    """Return the track number of a confirmed object."""
+    assert each["track_id"] is not None
+    return track_number(each["track_id"])
+
+
+def ltwh(each: ObjectRecord) -> tuple[float, float, float, float]:
+    """Return left, top, width and height of an object in pixels, to 2 decimals."""
+    left, top, right, bottom = each["box"]
+    return left, top, round(right - left, 2), round(bottom - top, 2)
+
+
+def json_text(content: object) -> str:
+    """Return `content` as JSON on one line, without spaces and without the line's end.
+
+    Raises:
+        ValueError: a number is not finite.
+    """
+    return json.dumps(content, ensure_ascii=False, allow_nan=False, separators=(",", ":"))
+
+
+def json_bytes(content: object) -> bytes:
+    """Return `content` as `json_text` does, in UTF-8.
+
+    Raises:
+        ValueError: a number is not finite.
+    """
+    # Names of files may hold bytes that are no UTF-8; what stands for them is escaped as JSON does it.
+    return json_text(content).encode("utf-8", "backslashreplace")
+
+
+def read_records(path: str | PathLike[str]) -> Iterator[DetectionRecord]:
     """Read the detection records of a JSONL file one by one; records of events are passed over.
 
     A last line without its end is what a killed run leaves: it is skipped with a warning.
@@ -203,10 +234,15 @@ def read_records(path: Path) -> Iterator[DetectionRecord]:
         OSError: the file cannot be read.
         ValueError: another line is not a record of this version.
     """
-    for number, line in whole_lines(path):
-        made = _parsed(line, path, number)
-        if made["schema"] == SCHEMA:
-            yield made
+    for number, line in whole_lines(Path(path)):
+        try:
+            content = json.loads(line)
+        except ValueError as error:
+            raise ValueError(f"{path}, line {number}: expected a record in JSON, but got {error}") from error
+        if not isinstance(content, dict) or content.get("schema") not in (SCHEMA, _EVENT_SCHEMA):
+            raise ValueError(f'{path}, line {number}: expected a record with "schema": "{SCHEMA}"')
+        if content["schema"] == SCHEMA:
+            yield cast("DetectionRecord", content)
 
 
 def whole_lines(path: Path) -> Iterator[tuple[int, bytes]]:
@@ -225,27 +261,15 @@ def whole_lines(path: Path) -> Iterator[tuple[int, bytes]]:
             yield number, line
 
 
-def _parsed(line: bytes, path: Path, number: int) -> DetectionRecord:
-    try:
-        content = json.loads(line)
-    except ValueError as error:
-        raise ValueError(f"{path}, line {number}: expected a record in JSON, but got {error}") from error
-    if not isinstance(content, dict) or content.get("schema") not in (SCHEMA, _EVENT_SCHEMA):
-        raise ValueError(f'{path}, line {number}: expected a record with "schema": "{SCHEMA}"')
-    return cast("DetectionRecord", content)
-
-
-def _listed(values: Any) -> list[Any]:
-    return list(values.tolist()) if isinstance(values, np.ndarray) else list(values)
-
-
 def _scores(values: Any) -> NDArray[np.float64]:
+    """Return scores in 0..1 of whatever a model has made; to 4 decimals."""
     finite = np.nan_to_num(np.asarray(values, np.float64), posinf=1.0, neginf=0.0)
     return np.clip(finite, 0.0, 1.0).round(4)
 
 
 def _ranked(scores: NDArray[np.float64], phrases: Sequence[str]) -> list[list[PhraseScore]]:
     """Return for each row of (N, P) `scores` its best phrases, without those that score nothing."""
+    # Stable: phrases of one score stay in the prompt's order, so that a record is the same on every machine.
     order = np.argsort(-scores, axis=1, kind="stable")[:, :MOST_PHRASES]
     best = np.take_along_axis(scores, order, axis=1)
     return [

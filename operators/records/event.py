@@ -8,13 +8,15 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterator, Sequence
-from datetime import UTC, datetime
 from math import isfinite
+from os import PathLike
 from pathlib import Path
 from typing import TypedDict, cast
 
 from groundstream.operators.events.event import Event, EventKind, EventType, Sighting
+from groundstream.operators.frames import Box
 from groundstream.operators.records.detection import whole_lines
+from groundstream.operators.utils.times import from_rfc3339, rfc3339
 
 SCHEMA = "groundstream.event/1"
 SCHEMA_FILE = Path(__file__).with_name("event-1.json")
@@ -102,7 +104,7 @@ def delivery_id(event: Event) -> str:
     return f"{event.id}:{event.type}:{event.after.seq}"
 
 
-def read_events(path: Path) -> Iterator[EventRecord]:
+def read_events(path: str | PathLike[str]) -> Iterator[EventRecord]:
     """Read the event records of a JSONL file one by one; records of detections are passed over.
 
     A last line without its end is what a killed run leaves: it is skipped with a warning.
@@ -111,7 +113,7 @@ def read_events(path: Path) -> Iterator[EventRecord]:
         OSError: the file cannot be read.
         ValueError: a line is no record.
     """
-    for number, line in whole_lines(path):
+    for number, line in whole_lines(Path(path)):
         try:
             content = json.loads(line)
         except ValueError as error:
@@ -125,7 +127,7 @@ def _sighting_record(seen: Sighting) -> SightingRecord:
         "epoch": seen.epoch,
         "seq": seen.seq,
         "time_s": round(seen.time_s, 6),
-        "wall_time": wall_text(seen.wall_time),
+        "wall_time": rfc3339(seen.wall_time),
         "track_id": seen.track_id,
         "phrase": seen.phrase,
         "score": round(min(1.0, max(0.0, seen.score)), 4),
@@ -141,7 +143,7 @@ def _sighting(record: SightingRecord) -> Sighting:
         epoch=record["epoch"],
         seq=record["seq"],
         time_s=record["time_s"],
-        wall_time=datetime.fromisoformat(record["wall_time"]).timestamp(),
+        wall_time=from_rfc3339(record["wall_time"]),
         track_id=record["track_id"],
         phrase=record["phrase"],
         score=record["score"],
@@ -152,14 +154,9 @@ def _sighting(record: SightingRecord) -> Sighting:
     )
 
 
-def wall_text(wall_time: float) -> str:
-    """Return seconds since 1970 as RFC 3339 in UTC with milliseconds."""
-    return datetime.fromtimestamp(wall_time, UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z")
-
-
 def _rounded(box: Sequence[float] | None, decimals: int) -> list[float] | None:
     return None if box is None else [round(value, decimals) for value in box]
 
 
-def _box(values: Sequence[float] | None) -> tuple[float, float, float, float] | None:
+def _box(values: Sequence[float] | None) -> Box | None:
     return None if values is None else (values[0], values[1], values[2], values[3])

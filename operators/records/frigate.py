@@ -8,7 +8,6 @@ event without one (a count, a recording) has no such shape. What Frigate has no 
 from __future__ import annotations
 
 from collections.abc import Mapping
-from datetime import datetime
 from typing import Any, Literal
 
 import numpy as np
@@ -16,6 +15,7 @@ import supervision as sv
 
 from groundstream.operators.events.event import Event, EventType, Sighting
 from groundstream.operators.records.detection import DetectionRecord
+from groundstream.operators.utils.times import from_rfc3339
 
 Row = dict[str, Any]
 
@@ -59,7 +59,7 @@ def _frigate_state(record: DetectionRecord, track_id: str) -> Row:
     if each is None:
         raise ValueError(f"expected frame {record['seq']} to hold track {track_id}, but it does not")
     left, top, right, bottom = (round(value) for value in each["box"])
-    now_s = round(datetime.fromisoformat(record["wall_time"]).timestamp(), 3)
+    now_s = round(from_rfc3339(record["wall_time"]), 3)
     return {
         "id": track_id,
         "camera": record["stream_id"],

@@ -13,17 +13,16 @@ from pathlib import Path
 
 from groundstream.operators.errors import OutputError
 from groundstream.operators.frames import FrameResult
-from groundstream.operators.records.converters import CocoRows, Row, coco_tracks
-from groundstream.operators.records.detection import record
-from groundstream.operators.sinks.base import RecordSink
-from groundstream.operators.sinks.jsonl import json_text
+from groundstream.operators.records.coco import CocoRows, Row, coco_tracks
+from groundstream.operators.records.detection import json_text
+from groundstream.operators.sinks.base import Sink
 from groundstream.operators.sinks.record_file import RecordFile, output_error
 
 _LISTS = ("videos", "categories", "images", "annotations")
 
 
-class CocoSink(RecordSink):
-    """Writes confirmed objects as COCO-VID/TAO JSON, as `converters.CocoRows` numbers them.
+class CocoSink(Sink):
+    """Writes confirmed objects as COCO-VID/TAO JSON, as `records.coco.CocoRows` numbers them.
 
     Args:
         path: the file that is there once the sink is closed.
@@ -48,8 +47,8 @@ class CocoSink(RecordSink):
 
     def write(self, result: FrameResult) -> None:
         """Write the rows of one frame to the part file."""
-        rows = [json_text({kind: row}) + "\n" for kind, row in self._rows.add(record(result))]
-        self._part.write("".join(rows))
+        rows = [json_text({kind: row}) + "\n" for kind, row in self._rows.add(result.record)]
+        self._part.write_text("".join(rows))
 
     def close(self) -> None:
         """Put the document together and remove the part file; may be called twice.

@@ -8,9 +8,8 @@ from collections.abc import Iterable
 from pathlib import Path
 
 from groundstream.operators.frames import FrameResult
-from groundstream.operators.records.converters import confirmed, number_of
-from groundstream.operators.records.detection import record
-from groundstream.operators.sinks.base import RecordSink
+from groundstream.operators.records.detection import confirmed, number_of
+from groundstream.operators.sinks.base import Sink
 from groundstream.operators.sinks.record_file import RecordFile
 
 COLUMNS = (
@@ -19,11 +18,11 @@ COLUMNS = (
 )
 
 
-class CsvSink(RecordSink):
+class CsvSink(Sink):
     """Writes the table that supervision's `CSVSink` makes, with columns of ours behind.
 
     `class_id` is the number of the phrase in the prompt of that frame, from 0; `tracker_id` the track's
-    number as `converters.track_number` gives it. Pixels are xyxy from the top left corner.
+    number as `records.detection.track_number` gives it. Pixels are xyxy from the top left corner.
 
     Args:
         path: the file; `-` is standard output.
@@ -38,11 +37,11 @@ class CsvSink(RecordSink):
     def __init__(self, path: Path, keep_bytes: int = 0) -> None:
         self._file = RecordFile(path, keep_bytes)
         if not keep_bytes:
-            self._file.write(_lines([COLUMNS]))
+            self._file.write_text(_lines([COLUMNS]))
 
     def write(self, result: FrameResult) -> None:
         """Write one row per confirmed object."""
-        made, phrases = record(result), result.prompt.phrases
+        made, phrases = result.record, result.prompt.phrases
         of_frame = [made[name] for name in ("stream_id", "epoch", "seq", "time_s", "wall_time")]
         rows = [
             (
@@ -52,7 +51,7 @@ class CsvSink(RecordSink):
             for each in confirmed(made)
         ]
         if rows:
-            self._file.write(_lines(rows))
+            self._file.write_text(_lines(rows))
 
     def close(self) -> None:
         """Close the file; may be called twice."""

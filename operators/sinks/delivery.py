@@ -1,22 +1,44 @@
-"""Delivers what waits in a spool, in order, in a thread of its own."""
+"""Delivery of messages to a receiver that may be away: they wait in a spool, and go out in order.
+
+`Delivery` takes messages and puts them into its spool (`MemorySpool`, or `DiskSpool`, which outlives the
+process); its thread offers the oldest to the `Transport`, the way to one receiver. At least once: what was
+not confirmed is delivered again under the same id, by which receivers know it.
+"""
 
 from __future__ import annotations
 
+import itertools
 import logging
+import sqlite3
 import threading
 from collections.abc import Callable, Sequence
+from pathlib import Path
 from time import monotonic
-from typing import Protocol
+from typing import Literal, NamedTuple, Protocol
 
 from groundstream.operators.errors import OutputError
-from groundstream.operators.sinks.spool import Parcel, Spool
 from groundstream.operators.utils.backoff import Backoff
+from groundstream.operators.utils.bounded import BoundedDict
 
 _log = logging.getLogger(__name__)
+_JOIN_S = 12.0  # longer than any one call of a transport
+_FULL = "the spool is full"
+_VERSION = 1  # of the table
+_TABLE = """
+create table if not exists spool (number integer primary key autoincrement, kind text, id text, body blob)
+"""
 
 
-class Later(Exception):  # noqa: N818 -- not an error: the receiver is away
-    """The receiver cannot take a parcel now; it is offered again after `wait_s`, or as the backoff has it."""
+class Message(NamedTuple):
+    """A message on its way: what it is about, what its receiver tells repetitions by, and its JSON."""
+
+    kind: Literal["detection", "event"]
+    id: str
+    body: bytes
+
+
+class Unavailable(Exception):  # noqa: N818 -- not an error: the receiver is away
+    """The receiver takes nothing now; it is tried again after `wait_s`, or as the backoff has it."""
 
     def __init__(self, reason: str, wait_s: float | None = None) -> None:
         super().__init__(reason)
@@ -24,154 +46,182 @@ class Later(Exception):  # noqa: N818 -- not an error: the receiver is away
 
 
 class Refused(Exception):  # noqa: N818 -- says what the receiver did
-    """The receiver will never take the first of the parcels."""
+    """The receiver will never take the first of the messages."""
 
 
-class Carrier(Protocol):
-    """The way to one receiver; `carry` is called from the courier's thread only.
+class Transport(Protocol):
+    """The way to one receiver; `deliver` is called from the delivery's thread only.
 
     Attributes:
         place: the receiver in words that may be printed.
-        most: how many parcels it takes at a time.
+        most: how many messages it takes at a time.
     """
 
     place: str
     most: int
 
-    def carry(self, parcels: Sequence[Parcel]) -> int:
-        """Deliver parcels in order; return how many, from the first on, have arrived.
+    def deliver(self, messages: Sequence[Message]) -> int:
+        """Deliver messages in order; return how many, from the first on, have arrived.
 
         Raises:
-            Later: none has arrived, and waiting may help.
+            Unavailable: none has arrived, and waiting may help.
             Refused: the first one will never be taken.
             OutputError: nothing ever will be.
         """
 
+    def close(self) -> None:
+        """Let go of the receiver."""
 
-class Courier:
-    """Takes parcels at once and delivers them when their receiver is there.
 
-    What was not confirmed is delivered again under the same id. Being away, coming back and giving parcels
-    up are each said once in the log.
+class Delivery:
+    """Takes messages at once and delivers them when their receiver is there.
+
+    Being away, coming back and giving messages up are each said once in the log.
+
+    Attributes:
+        error: why nothing will ever be delivered; None while that is not so.
+        reason: why the receiver was away last.
 
     Args:
-        carrier: the way to the receiver.
-        spool: where parcels wait; those of an earlier run go first.
+        transport: the way to the receiver.
+        spool: where messages wait; those of an earlier run go first.
         backoff: how long to wait after a failure.
+        on_given_up: called with messages that will not arrive, older than all that wait, from any thread.
         clock: seconds that only ever grow.
     """
 
     def __init__(
         self,
-        carrier: Carrier,
+        transport: Transport,
         spool: Spool,
         backoff: Backoff | None = None,
+        *,
+        on_given_up: Callable[[Sequence[Message]], None] | None = None,
         clock: Callable[[], float] = monotonic,
     ) -> None:
-        self._carrier, self._spool = carrier, spool
-        self._backoff, self._clock = backoff or Backoff(), clock
+        self._transport, self._spool = transport, spool
+        self._backoff, self._clock, self._on_given_up = backoff or Backoff(), clock, on_given_up
         self._taken = self._dropped = 0
+        self._in_flight: set[str] = set()
+        self._overtaken: list[Message] = []
         self._away = self._full = self._stopping = False
         self._resting_until = 0.0
         self._refusal = ""
-        self._error: OutputError | None = None
+        self.error: OutputError | None = None
+        self.reason = "it does not answer"
         self._change = threading.Condition()
-        self._thread = threading.Thread(target=self._run, name=f"to {carrier.place}", daemon=True)
+        self._thread = threading.Thread(target=self._run, name=f"to {transport.place}", daemon=True)
         self._thread.start()
 
     @property
     def pending(self) -> int:
-        """Parcels of this run that have not arrived yet."""
-        return min(self._taken, len(self._spool))
+        """Messages of this run that have not arrived yet."""
+        return min(self._taken, len(self._spool) + len(self._overtaken))
 
     @property
     def dropped(self) -> int:
-        """Parcels that were given up: the spool was full, or the receiver refused them."""
+        """Messages that were given up: the spool was full, or the receiver refused them."""
         return self._dropped
 
-    def put(self, parcel: Parcel) -> None:
-        """Take a parcel; never waits for the receiver.
+    @property
+    def ended(self) -> bool:
+        """Whether transport and spool are used no more."""
+        return not self._thread.is_alive()
+
+    def put(self, message: Message) -> None:
+        """Take a message; never waits for the receiver.
 
         Raises:
             OutputError: the receiver will never take anything.
         """
-        if self._error is not None:
-            raise self._error
-        self._taken += 1
-        try:
-            given_up = self._spool.put(parcel)
-        except OutputError as error:
-            self._say_full(1, str(error))
-            return
-        if given_up:
-            self._say_full(given_up, "the spool is full")
+        if self.error is not None:
+            raise self.error
         with self._change:
+            self._taken += 1
+            try:
+                given_up = self._spool.put(message)
+            except OutputError as error:
+                self._give_up([message], str(error))
+                return
+            # What is being delivered right now may arrive although it had to make room: wait and see.
+            self._overtaken += [each for each in given_up if each.id in self._in_flight]
+            self._give_up([each for each in given_up if each.id not in self._in_flight], _FULL)
             self._change.notify_all()
 
-    def close(self, patience_s: float) -> int:
-        """Deliver what waits, for up to `patience_s`; return how many parcels are left in the spool.
+    def close(self, patience_s: float, join_s: float = _JOIN_S) -> int:
+        """Deliver what waits, for up to `patience_s`; return how many messages are left in the spool.
 
-        A receiver that is known to be away for longer is not waited for.
+        A receiver that is known to be away for longer is not waited for. Of a call that hangs longer than
+        `join_s` the end is not waited for, see `ended`.
         """
         deadline = self._clock() + patience_s
         with self._change:
-            self._change.wait_for(lambda: self._is_over(deadline), patience_s)
+            self._change.wait_for(
+                lambda: not len(self._spool) or self.ended or self._resting_until > deadline, patience_s
+            )
             self._stopping = True
             self._change.notify_all()
+        self._thread.join(join_s)
         return len(self._spool)
 
-    def join(self, timeout_s: float) -> bool:
-        """Wait, after `close`, until the thread has ended; return whether it has."""
-        self._thread.join(timeout_s)
-        return not self._thread.is_alive()
-
-    def _is_over(self, deadline: float) -> bool:
-        return not len(self._spool) or not self._thread.is_alive() or self._resting_until > deadline
-
     def _run(self) -> None:
+        place = self._transport.place
         try:
-            while self._has_work():
+            while True:
+                with self._change:
+                    self._change.wait_for(lambda: len(self._spool) or self._stopping)
+                    if self._stopping:
+                        break
                 self._deliver()
         except OutputError as error:
-            self._error = error
+            self.error = error
         except Exception as error:
-            _log.exception("delivering to %s failed in a way that should not happen", self._carrier.place)
-            self._error = OutputError(f"delivering to {self._carrier.place} failed: {type(error).__name__}")
+            _log.exception("delivering to %s failed in a way that should not happen", place)
+            self.error = OutputError(f"delivering to {place} failed: {type(error).__name__}")
         with self._change:
             self._change.notify_all()
-
-    def _has_work(self) -> bool:
-        """Wait for a parcel; False when the courier is to stop."""
-        with self._change:
-            self._change.wait_for(lambda: len(self._spool) or self._stopping)
-            return not self._stopping
 
     def _deliver(self) -> None:
-        """Offer the oldest parcels once; wait where that failed."""
-        oldest = self._spool.head(self._carrier.most)
-        if not oldest:
-            return
+        """Offer the oldest messages once; wait where that failed."""
+        with self._change:
+            offered = self._spool.oldest(self._transport.most)
+            self._in_flight = {message.id for _, message in offered}
+        count, unavailable = 0, None
         try:
-            count = self._carrier.carry([parcel for _, parcel in oldest])
+            count = self._transport.deliver([message for _, message in offered])
             self._say_back()
-        except Later as later:
-            self._rest(later)
-            return
+        except Unavailable as error:
+            unavailable = error
         except Refused as refused:
             count = 1
-            self._say_refused(str(refused))
-        try:
-            self._spool.remove([number for number, _ in oldest[:count]])
-        except OutputError as error:  # what has arrived will arrive again, but no faster than this
-            self._rest(Later(str(error)))
-        with self._change:
-            self._change.notify_all()
+            self._say_refused(offered[0][1], str(refused))
+        finally:
+            unavailable = self._settle(offered[:count]) or unavailable
+        if unavailable is not None:
+            self._rest(unavailable)
 
-    def _rest(self, later: Later) -> None:
+    def _settle(self, done: Sequence[tuple[int, Message]]) -> Unavailable | None:
+        """Forget what has arrived; return why that could not be, so that it will arrive again, but later."""
+        arrived = {message.id for _, message in done}
+        with self._change:
+            self._in_flight = set()
+            overtaken, self._overtaken = self._overtaken, []
+            self._give_up([each for each in overtaken if each.id not in arrived], _FULL)
+            try:
+                self._spool.remove([number for number, _ in done])
+            except OutputError as error:
+                return Unavailable(str(error))
+            finally:
+                self._change.notify_all()
+        return None
+
+    def _rest(self, unavailable: Unavailable) -> None:
+        self.reason = str(unavailable)
         if not self._away:
-            _log.warning("%s cannot be reached, messages wait until it can: %s", self._carrier.place, later)
+            what = "%s cannot be reached, messages wait until it can: %s"
+            _log.warning(what, self._transport.place, self.reason)
         self._away = True
-        wait_s = self._backoff.next_s() if later.wait_s is None else later.wait_s
+        wait_s = self._backoff.next_s() if unavailable.wait_s is None else unavailable.wait_s
         with self._change:
             self._resting_until = self._clock() + wait_s
             self._change.notify_all()
@@ -181,17 +231,170 @@ class Courier:
         self._backoff.reset()
         self._full = False
         if self._away:
-            _log.warning("%s can be reached again; %d messages wait", self._carrier.place, len(self._spool))
+            _log.warning("%s can be reached again; %d messages wait", self._transport.place, len(self._spool))
         self._away = False
 
-    def _say_refused(self, reason: str) -> None:
-        self._dropped += 1
+    def _say_refused(self, message: Message, reason: str) -> None:
+        with self._change:
+            self._tell_given_up([message])
         if reason != self._refusal:
-            _log.warning("%s refuses messages, which are given up: %s", self._carrier.place, reason)
+            _log.warning("%s refuses messages, which are given up: %s", self._transport.place, reason)
         self._refusal = reason
 
-    def _say_full(self, count: int, reason: str) -> None:
-        self._dropped += count
+    def _give_up(self, messages: Sequence[Message], reason: str) -> None:
+        if not messages:
+            return
+        self._tell_given_up(messages)
         if not self._full:
-            _log.warning("messages for %s are given up: %s", self._carrier.place, reason)
+            _log.warning("messages for %s are given up: %s", self._transport.place, reason)
         self._full = True
+
+    def _tell_given_up(self, messages: Sequence[Message]) -> None:
+        self._dropped += len(messages)
+        if self._on_given_up is not None:
+            self._on_given_up(messages)
+
+
+class MemorySpool:
+    """A spool that ends with the process; safe to use from several threads, as the other.
+
+    Attributes:
+        place: where messages are found that outlive the process; empty where none do.
+
+    Args:
+        most_bytes: the bodies that wait are together not larger; one alone may be.
+    """
+
+    place = ""
+
+    def __init__(self, most_bytes: int) -> None:
+        self._messages: BoundedDict[int, Message] = BoundedDict(most_bytes)
+        self._numbers = itertools.count()
+
+    def __len__(self) -> int:
+        return len(self._messages)
+
+    def put(self, message: Message) -> list[Message]:
+        """Add a message; return the oldest that were given up to make room."""
+        return self._messages.put(next(self._numbers), message, len(message.body))
+
+    def oldest(self, most: int) -> list[tuple[int, Message]]:
+        """Return up to `most` of the oldest messages with their numbers, without removing them."""
+        return self._messages.oldest(most)
+
+    def remove(self, numbers: Sequence[int]) -> None:
+        """Remove messages; numbers that are not there any more are passed over."""
+        self._messages.remove(numbers)
+
+    def close(self) -> None:
+        """Nothing is held open."""
+
+
+class DiskSpool:
+    """A spool in an SQLite file: what it took is there after `kill -9`, and goes out with the next run.
+
+    One process has it at a time. The file is not larger than `most_bytes` and some, and does not shrink.
+
+    Args:
+        path: the file; missing folders are made, readable by their owner only.
+        most_bytes: the bodies that wait are together not larger; one alone may be.
+
+    Raises:
+        OutputError: the file cannot be used, or another process does.
+    """
+
+    def __init__(self, path: Path, most_bytes: int) -> None:
+        self.place, self._most_bytes = str(path), most_bytes
+        self._lock = threading.Lock()
+        try:
+            path.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
+            self._database = sqlite3.connect(path, timeout=0, check_same_thread=False, isolation_level=None)
+        except (OSError, sqlite3.Error) as error:
+            raise self._unusable(error) from error
+        try:
+            self._prepare()
+            query = "select count(*), coalesce(sum(length(body)), 0) from spool"
+            self._count, self._bytes = self._database.execute(query).fetchone()
+        except sqlite3.Error as error:
+            self._database.close()
+            raise self._unusable(error) from error
+
+    def __len__(self) -> int:
+        return int(self._count)
+
+    def put(self, message: Message) -> list[Message]:
+        """Add a message, which is with the operating system then; return the oldest that were given up.
+
+        Raises:
+            OutputError: the file cannot be written; what is in it is kept.
+        """
+        with self._lock:
+            try:
+                given_up = self._make_room(len(message.body))
+                self._database.execute("insert into spool (kind, id, body) values (?, ?, ?)", message)
+            except sqlite3.Error as error:
+                raise OutputError(f"cannot write the spool {self.place}: {error}; free some space") from error
+            self._count += 1
+            self._bytes += len(message.body)
+            return given_up
+
+    def oldest(self, most: int) -> list[tuple[int, Message]]:
+        """Return up to `most` of the oldest messages with their numbers, without removing them."""
+        with self._lock:
+            query = "select number, kind, id, body from spool order by number limit ?"
+            return [(row[0], Message(*row[1:])) for row in self._database.execute(query, (most,))]
+
+    def remove(self, numbers: Sequence[int]) -> None:
+        """Remove messages; numbers that are not there any more are passed over.
+
+        Raises:
+            OutputError: the file cannot be written.
+        """
+        with self._lock:
+            try:
+                for number in numbers:
+                    self._delete(number)
+            except sqlite3.Error as error:
+                raise OutputError(f"cannot write the spool {self.place}: {error}; free some space") from error
+
+    def close(self) -> None:
+        """Close the file; may be called twice."""
+        with self._lock:
+            self._database.close()
+
+    def _prepare(self) -> None:
+        # Exclusive: the lock is taken with the first write and goes with the process, also when it is killed.
+        self._database.execute("pragma locking_mode = exclusive")
+        self._database.execute("pragma journal_mode = wal")
+        self._database.execute("pragma synchronous = normal")
+        version = self._database.execute("pragma user_version").fetchone()[0]
+        if version not in (0, _VERSION):
+            raise sqlite3.DatabaseError(f"it is of version {version}, not {_VERSION}")
+        self._database.execute(_TABLE)
+        self._database.execute(f"pragma user_version = {_VERSION}")
+
+    def _make_room(self, size_bytes: int) -> list[Message]:
+        given_up: list[Message] = []
+        while self._count and self._bytes + size_bytes > self._most_bytes:
+            number = self._database.execute("select min(number) from spool").fetchone()[0]
+            given_up += self._delete(number)
+        return given_up
+
+    def _delete(self, number: int) -> list[Message]:
+        query = "delete from spool where number = ? returning kind, id, body"
+        gone = [Message(*row) for row in self._database.execute(query, (number,)).fetchall()]
+        self._count -= len(gone)
+        self._bytes -= sum(len(message.body) for message in gone)
+        return gone
+
+    def _unusable(self, error: Exception) -> OutputError:
+        if "locked" in str(error):
+            return OutputError(
+                f"the spool {self.place} is used by another run; give each its own (#spool=FILE in the URL)"
+            )
+        detail = error.strerror if isinstance(error, OSError) else error
+        remedy = "move it away or give another (#spool=FILE in the URL)"
+        return OutputError(f"cannot use the spool {self.place}: {detail}; {remedy}")
+
+
+Spool = MemorySpool | DiskSpool

@@ -2,37 +2,18 @@
 
 from __future__ import annotations
 
-import json
 from pathlib import Path
 from typing import Literal
 
 from groundstream.operators.events.event import Event
 from groundstream.operators.frames import FrameResult
-from groundstream.operators.records.detection import record
+from groundstream.operators.records.detection import json_bytes
 from groundstream.operators.records.event import event_record
-from groundstream.operators.sinks.base import RecordSink
+from groundstream.operators.sinks.base import Sink
 from groundstream.operators.sinks.record_file import RecordFile
 
 
-def json_text(content: object) -> str:
-    """Return `content` as JSON on one line, without spaces.
-
-    Raises:
-        ValueError: a number is not finite.
-    """
-    return json.dumps(content, ensure_ascii=False, allow_nan=False, separators=(",", ":"))
-
-
-def json_bytes(content: object) -> bytes:
-    """Return `content` as `json_text` does, in UTF-8; what is no UTF-8 in a name is escaped as JSON does.
-
-    Raises:
-        ValueError: a number is not finite.
-    """
-    return json_text(content).encode("utf-8", "backslashreplace")
-
-
-class JsonlSink(RecordSink):
+class JsonlSink(Sink):
     """Writes records of frames (`groundstream.detection/1`, objects of every state) and of events.
 
     Args:
@@ -55,12 +36,12 @@ class JsonlSink(RecordSink):
     def write(self, result: FrameResult) -> None:
         """Write one line, which is with the operating system when this returns."""
         if self._only != "events":
-            self._file.write(json_text(record(result)) + "\n")
+            self._file.write(result.record_json + b"\n")
 
     def write_event(self, event: Event) -> None:
         """Write one line, which is with the operating system when this returns."""
         if self._only != "detections":
-            self._file.write(json_text(event_record(event)) + "\n")
+            self._file.write(json_bytes(event_record(event)) + b"\n")
 
     def close(self) -> None:
         """Close the file; may be called twice."""

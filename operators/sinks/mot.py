@@ -5,14 +5,13 @@ from __future__ import annotations
 from pathlib import Path
 
 from groundstream.operators.frames import FrameResult
-from groundstream.operators.records.converters import to_mot
-from groundstream.operators.records.detection import record
-from groundstream.operators.sinks.base import RecordSink
+from groundstream.operators.records.mot import to_mot
+from groundstream.operators.sinks.base import Sink
 from groundstream.operators.sinks.record_file import RecordFile
 
 
-class MotSink(RecordSink):
-    """Writes one line per confirmed object, as `converters.to_mot` has it.
+class MotSink(Sink):
+    """Writes one line per confirmed object, as `records.mot.to_mot` has it.
 
     Args:
         path: the file; `-` is standard output.
@@ -29,8 +28,8 @@ class MotSink(RecordSink):
 
     def write(self, result: FrameResult) -> None:
         """Write one line per confirmed object."""
-        if lines := to_mot(record(result)):
-            self._file.write("\n".join(lines) + "\n")
+        if lines := to_mot(result.record):
+            self._file.write_text("\n".join(lines) + "\n")
 
     def close(self) -> None:
         """Close the file; may be called twice."""

@@ -17,17 +17,14 @@ from paho.mqtt.reasoncodes import ReasonCode
 
 from groundstream.operators.errors import ConfigError, OutputError
 from groundstream.operators.events.event import Event
-from groundstream.operators.frames import FrameResult
-from groundstream.operators.records.detection import record
-from groundstream.operators.records.event import delivery_id, event_record
+from groundstream.operators.records.detection import json_bytes
+from groundstream.operators.records.event import delivery_id
 from groundstream.operators.records.frigate import event_to_frigate
-from groundstream.operators.sinks.base import RecordSink
-from groundstream.operators.sinks.delivery import Courier, Later
-from groundstream.operators.sinks.jsonl import json_bytes
-from groundstream.operators.sinks.spool import MemorySpool, Parcel
+from groundstream.operators.sinks.delivery import MemorySpool, Message, Unavailable
+from groundstream.operators.sinks.server import ServerSink
+from groundstream.operators.utils.backoff import Backoff
 
 SPOOL_BYTES = 64 * 2**20
-CLOSE_PATIENCE_S = 5.0
 _CONNECT_S, _ACK_S, _POLL_S = 5.0, 10.0, 0.1
 _KEEPALIVE_S = 15
 _LONGEST_WAIT_S = 30
@@ -108,7 +105,7 @@ def level(name: str) -> str:
     return "".join("-" if sign in "/+#\0" else sign for sign in name)
 
 
-class MqttSink(RecordSink):
+class MqttSink(ServerSink):
     """Publishes events to `TOPIC/events`, and frames to `TOPIC/detections/STREAM` where they are asked for.
 
     `TOPIC/available/STREAM` is retained: `online`, and `offline` once the sink is closed or the broker has
@@ -125,8 +122,8 @@ class MqttSink(RecordSink):
     name = "mqtt"
 
     def __init__(self, address: MqttAddress, stream_id: str, spool_bytes: int = SPOOL_BYTES) -> None:
-        self._address = address
-        self._carrier = MqttCarrier(
+        self._frigate = address.layout == "frigate"
+        transport = MqttTransport(
             address,
             topics={
                 "event": f"{address.topic}/events",
@@ -134,67 +131,27 @@ class MqttSink(RecordSink):
             },
             available=f"{address.topic}/available/{level(stream_id)}",
         )
-        self._courier = Courier(self._carrier, MemorySpool(spool_bytes))
-        self._closed = False
-        self._given_up = 0
-
-    @property
-    def pending(self) -> int:
-        """Messages that the broker has not confirmed yet."""
-        return 0 if self._given_up else self._courier.pending
-
-    @property
-    def dropped(self) -> int:
-        """Messages that were given up."""
-        return self._courier.dropped + self._given_up
-
-    def write(self, result: FrameResult) -> None:
-        """Publish the record of a frame, where frames are asked for; never waits for the broker.
-
-        Raises:
-            OutputError: the broker lets nobody in with this user and password.
-        """
-        if self._address.detections:
-            made = record(result)
-            name = f"{made['stream_id']}:{made['epoch']}:{made['seq']}"
-            self._courier.put(Parcel("detection", name, json_bytes(made)))
+        super().__init__(transport, MemorySpool(spool_bytes), Backoff(), detections=address.detections)
 
     def write_event(self, event: Event) -> None:
-        """Publish one message about an event; never waits for the broker.
+        """Publish one message about an event.
 
         Raises:
             OutputError: the broker lets nobody in with this user and password.
         """
-        if self._address.layout == "groundstream":
-            self._courier.put(Parcel("event", delivery_id(event), json_bytes(event_record(event))))
+        if not self._frigate:
+            super().write_event(event)
         elif event.after.box is not None:  # Frigate knows no event without an object
-            self._courier.put(Parcel("event", delivery_id(event), json_bytes(event_to_frigate(event))))
-
-    def close(self) -> None:
-        """Publish what waits, for up to `CLOSE_PATIENCE_S`, and go offline; may be called twice.
-
-        Raises:
-            OutputError: the broker is away; what waits is given up.
-        """
-        if self._closed:
-            return
-        self._closed = True
-        left = self._courier.close(CLOSE_PATIENCE_S)
-        self._courier.join(_ACK_S)
-        self._carrier.close()
-        if left:
-            self._given_up = left
-            raise OutputError(
-                f"{left} messages could not be delivered to {self._carrier.place}: {self._carrier.reason}"
-            )
+            body = json_bytes(event_to_frigate(event))
+            self._delivery.put(Message("event", delivery_id(event), body))
 
 
-class MqttCarrier:
+class MqttTransport:
     """The connection to a broker, which comes back by itself.
 
     Args:
         address: where the broker is.
-        topics: where parcels go, by their kind.
+        topics: where messages go, by their kind.
         available: topic that says whether we are there.
     """
 
@@ -211,14 +168,14 @@ class MqttCarrier:
         self._client.connect_async(address.host, address.port, keepalive=_KEEPALIVE_S)
         self._client.loop_start()
 
-    def carry(self, parcels: Sequence[Parcel]) -> int:
-        """Publish parcels and wait until the broker has confirmed them; see `Carrier.carry`."""
+    def deliver(self, messages: Sequence[Message]) -> int:
+        """Publish messages and wait until the broker has confirmed them; see `Transport.deliver`."""
         if not self._connected.wait(1.0):
             if self._refusal is not None:
                 raise self._refusal
-            raise Later(self.reason, wait_s=0.0)
+            raise Unavailable(self.reason, wait_s=0.0)
         connection, deadline, count = self._connections, monotonic() + _ACK_S, 0
-        sent = [self._client.publish(self._topics[each.kind], each.body, self._qos) for each in parcels]
+        sent = [self._client.publish(self._topics[each.kind], each.body, self._qos) for each in messages]
         for info in sent:
             if info.rc != MQTTErrorCode.MQTT_ERR_SUCCESS:
                 break
@@ -228,7 +185,7 @@ class MqttCarrier:
                 break
             count += 1
         if not count:
-            raise Later("it does not confirm in time" if self._is_up(connection) else self.reason)
+            raise Unavailable("it does not confirm in time" if self._is_up(connection) else self.reason)
         return count
 
     def close(self) -> None:
@@ -273,7 +230,7 @@ class MqttCarrier:
             if self.reason in _REFUSALS and not self._connections:
                 self._refuse(self.reason)
             return
-        client.drop_out_messages()  # the courier offers again what was not confirmed, in its order
+        client.drop_out_messages()  # the delivery offers again what was not confirmed, in its order
         client.publish(self._available, "online", qos=1, retain=True)
         self._connections += 1
         self._connected.set()

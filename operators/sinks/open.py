@@ -6,12 +6,11 @@ from pathlib import Path
 from urllib.parse import parse_qsl, urlencode, urlsplit, urlunsplit
 
 from groundstream.operators.errors import ConfigError
-from groundstream.operators.sinks.base import ReaderGone, RecordSink, Sink
+from groundstream.operators.sinks.base import ReaderGone, Sink
 from groundstream.operators.sinks.worker import SinkWorker, WorkerCounters
 
 __all__ = [
     "ReaderGone",
-    "RecordSink",
     "Sink",
     "SinkWorker",
     "WorkerCounters",

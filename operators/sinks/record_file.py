@@ -6,15 +6,12 @@ import contextlib
 import errno
 import os
 import stat
-import sys
 import threading
 from pathlib import Path
 
 from groundstream.operators.errors import OutputError
 from groundstream.operators.sinks.base import ReaderGone
-
-if sys.platform != "win32":
-    import fcntl
+from groundstream.operators.utils.files import try_lock
 
 #: Name that means standard output instead of a file.
 STDOUT = Path("-")
@@ -43,9 +40,9 @@ def output_error(path: Path, error: OSError) -> OutputError:
 
 
 class RecordFile:
-    """Appends whole texts to a new file, or to standard output.
+    """Appends whole records to a new file, or to standard output.
 
-    Each text goes to the operating system before `write` returns, so that it outlives this process. A text
+    Each record goes to the operating system before `write` returns, so that it outlives this process. One
     that could be written only in part is taken back. An old file is replaced, or cut and continued; one
     that is being written by somebody else is refused.
 
@@ -63,16 +60,23 @@ class RecordFile:
         self._descriptor: int | None = 1 if path == STDOUT else _open(path, keep_bytes)
         self._regular = path != STDOUT and stat.S_ISREG(os.fstat(self._descriptor).st_mode)
 
-    def write(self, text: str) -> None:
-        """Append `text`, all of it or nothing.
+    def write_text(self, text: str) -> None:
+        """Append `text` in UTF-8 as `write` does; what is no UTF-8 in a name is escaped as JSON does it.
+
+        Raises:
+            OutputError: see `write`.
+        """
+        self.write(text.encode("utf-8", "backslashreplace"))
+
+    def write(self, data: bytes) -> None:
+        """Append `data`, all of it or nothing.
 
         Raises:
             OutputError: there is no room, or the place has gone.
             ReaderGone: standard output or a named pipe has no reader any more.
         """
         assert self._descriptor is not None, "write after close"
-        # Names of files may hold bytes that are no UTF-8; what stands for them is escaped as JSON does it.
-        data = rest = memoryview(text.encode("utf-8", "backslashreplace"))
+        rest = memoryview(data)
         try:
             with self._lock:
                 while rest:
@@ -95,7 +99,7 @@ class RecordFile:
 
 
 def _take_back(descriptor: int, count: int) -> None:
-    """Remove the last `count` bytes, the part of a text that did not fit."""
+    """Remove the last `count` bytes, the part of a record that did not fit."""
     with contextlib.suppress(OSError):
         os.ftruncate(descriptor, os.fstat(descriptor).st_size - count)
 
@@ -106,7 +110,11 @@ def _open(path: Path, keep_bytes: int) -> int:
         descriptor = os.open(path, _FLAGS, 0o666)
         try:
             if stat.S_ISREG(os.fstat(descriptor).st_mode):
-                _claim(path, descriptor)
+                if not try_lock(descriptor):  # before anything in it is touched
+                    raise OutputError(
+                        f"{path} is being written by another stream or run; give each its own, for example "
+                        "with {stream} in the name"
+                    )
                 os.ftruncate(descriptor, keep_bytes)
         except BaseException:
             os.close(descriptor)
@@ -114,18 +122,3 @@ def _open(path: Path, keep_bytes: int) -> int:
     except OSError as error:
         raise output_error(path, error) from error
     return descriptor
-
-
-def _claim(path: Path, descriptor: int) -> None:
-    """Lock the file against a second writer, before anything in it is touched."""
-    if sys.platform == "win32":
-        return
-    try:
-        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except BlockingIOError:
-        raise OutputError(
-            f"{path} is being written by another stream or run; give each its own, for example with "
-            "{stream} in the name"
-        ) from None
-    except OSError:
-        return  # a file system without locks

@@ -40,7 +40,7 @@ class Resume:
 
 
 @dataclass(frozen=True)
-class Kept:
+class ExistingOutput:
     """What an output holds of a stream.
 
     Attributes:
@@ -58,10 +58,10 @@ class Kept:
     parts: int = 0
 
 
-NOTHING = Kept()
+NOTHING = ExistingOutput()
 
 
-def kept_in(kind: str, path: Path, live: bool) -> Kept:
+def existing_output(kind: str, path: Path, live: bool) -> ExistingOutput:
     """Return what the file `path` of `kind` (`jsonl`, `csv`, `mot`, `coco`) holds.
 
     The last frame of formats with several lines per frame may be cut between them: where it can be done
@@ -72,40 +72,40 @@ def kept_in(kind: str, path: Path, live: bool) -> Kept:
         return NOTHING
     whole = whole_bytes(path)
     frame_of = _FRAME_OF[kind]
-    last: Kept | None = None
+    last: ExistingOutput | None = None
     for offset, line in lines_backwards(path):
         frame = frame_of(line)
         if last is not None and (frame is None or frame.seq != last.seq):
             break
         if frame is not None:
-            last = Kept(frame.seq, frame.time_s, frame.epoch, offset)
+            last = ExistingOutput(frame.seq, frame.time_s, frame.epoch, offset)
     if last is None:
-        return Kept(size_bytes=0)
+        return NOTHING
     if live or kind == "jsonl":
-        return Kept(last.seq, last.time_s, last.epoch, whole)
+        return ExistingOutput(last.seq, last.time_s, last.epoch, whole)
     time_s = None if last.time_s is None else last.time_s - 2 * _TICK_S
-    return Kept(last.seq - 1, time_s, last.epoch, last.size_bytes)
+    return ExistingOutput(last.seq - 1, time_s, last.epoch, last.size_bytes)
 
 
-def kept_in_video(path: Path) -> Kept:
+def existing_video(path: Path) -> ExistingOutput:
     """Return how many frames the parts of an annotated video hold, which shows every frame."""
     from groundstream.operators.sinks.video import part_path  # heavy: only where there is a video
 
     frames = parts = 0
     while (part := part_path(path, parts + 1)).is_file():
         frames, parts = frames + _frames_in(part), parts + 1
-    return Kept(frames - 1, parts=parts)
+    return ExistingOutput(frames - 1, parts=parts)
 
 
-def go_on_after(resume: Resume, kept: Iterable[Kept], records: Path | None) -> Position | None:
+def go_on_after(resume: Resume, outputs: Iterable[ExistingOutput], records: Path | None) -> Position | None:
     """Return the frame after which a stream goes on; None: from its beginning.
 
     Args:
         resume: what its owner knows.
-        kept: what each of its outputs holds.
+        outputs: what each of its outputs holds.
         records: its JSONL file, where times of frames can be looked up.
     """
-    known = list(kept)
+    known = list(outputs)
     if resume.live:
         return _furthest(resume, known)
     seqs = [each.seq for each in known] + ([] if resume.delivered is None else [resume.delivered])
@@ -134,10 +134,9 @@ def first_track(resume: Resume | None) -> int:
 
 def whole_bytes(path: Path) -> int:
     """Return the size of a text file without a last line that was cut."""
-    size = path.stat().st_size
     for offset, line in lines_backwards(path):
         return offset + len(line) + 1
-    return 0 if size else size
+    return 0
 
 
 def lines_backwards(path: Path) -> Iterator[tuple[int, bytes]]:
@@ -162,9 +161,9 @@ def lines_backwards(path: Path) -> Iterator[tuple[int, bytes]]:
             yield 0, tail
 
 
-def _furthest(resume: Resume, kept: Iterable[Kept]) -> Position | None:
+def _furthest(resume: Resume, outputs: Iterable[ExistingOutput]) -> Position | None:
     """Return the newest frame that anybody has heard of."""
-    known = [Position(each.epoch, each.seq, each.time_s or 0.0) for each in kept if each.seq >= 0]
+    known = [Position(each.epoch, each.seq, each.time_s or 0.0) for each in outputs if each.seq >= 0]
     known += [resume.last] if resume.last else []
     return max(known, key=lambda position: position.seq, default=None)
 
@@ -197,7 +196,7 @@ def _frame_of_jsonl(line: bytes) -> _FrameLine | None:
 
 def _frame_of_csv(line: bytes) -> _FrameLine | None:
     row = next(csv.reader([line.decode("utf-8", "surrogateescape")]))
-    epoch, seq, time_s = row[8:11]  # see `sink_csv.COLUMNS`
+    epoch, seq, time_s = row[8:11]  # see `sinks.csv.COLUMNS`
     return _FrameLine(int(seq), float(time_s), int(epoch)) if seq.isdecimal() else None
 
 

@@ -9,13 +9,13 @@ import numpy as np
 from av.video.reformatter import VideoReformatter
 
 from groundstream.operators.errors import OutputError
-from groundstream.operators.events.event import Event
 from groundstream.operators.frames import Frame, FrameResult
+from groundstream.operators.sinks.base import Sink
 from groundstream.operators.video.annotate import Annotator
 from groundstream.operators.video.writer import VideoFile
 
 
-class VideoSink:
+class VideoSink(Sink):
     """Writes every result's picture with its objects drawn, at the source's own times.
 
     The video starts at 0 and its frames are as far apart as the source's, also with a variable frame
@@ -24,6 +24,7 @@ class VideoSink:
     """
 
     name = "video"
+    needs_picture = True
 
     def __init__(self, path: Path, parts: int = 0) -> None:
         """Take the first part's path, and how many parts are there already and stay as they are."""
@@ -44,9 +45,6 @@ class VideoSink:
             writer.write(result, self._clock.seconds(frame))
         except (OSError, av.FFmpegError) as error:
             raise _cannot_write(self._path, error) from error
-
-    def write_event(self, event: Event) -> None:
-        """Pass an event over: the picture shows the objects, and clips show events."""
 
     def close(self) -> None:
         """Finish the file; may be called twice."""
@@ -101,7 +99,9 @@ class _Part:
         self._file = VideoFile(path, size)
 
     def write(self, result: FrameResult, time_s: float) -> None:
-        bgr = self._to_bgr.reformat(result.frame.picture, format="bgr24").to_ndarray()
+        picture = result.frame.picture
+        assert picture is not None, "the worker dropped the picture of a sink that draws"
+        bgr = self._to_bgr.reformat(picture, format="bgr24").to_ndarray()
         self._file.write(self._annotate(np.ascontiguousarray(bgr, np.uint8), result), time_s)
 
     def close(self) -> None:

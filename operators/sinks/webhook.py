@@ -17,14 +17,8 @@ from pathlib import Path
 from urllib.parse import parse_qsl, unquote, urlsplit
 
 from groundstream.operators.errors import ConfigError
-from groundstream.operators.events.event import Event
-from groundstream.operators.frames import FrameResult
-from groundstream.operators.records.detection import record
-from groundstream.operators.records.event import delivery_id, event_record
-from groundstream.operators.sinks.base import RecordSink
-from groundstream.operators.sinks.delivery import Courier, Later, Refused
-from groundstream.operators.sinks.jsonl import json_bytes
-from groundstream.operators.sinks.spool import DiskSpool, Parcel
+from groundstream.operators.sinks.delivery import DiskSpool, Message, Refused, Unavailable
+from groundstream.operators.sinks.server import ServerSink
 from groundstream.operators.utils.backoff import Backoff
 
 _log = logging.getLogger(__name__)
@@ -32,7 +26,6 @@ _log = logging.getLogger(__name__)
 #: The header that is the same in every repetition of a request.
 DELIVERY_HEADER = "Groundstream-Delivery"
 SPOOL_MB = 64.0
-CLOSE_PATIENCE_S = 5.0
 _TIMEOUT_S = 10.0
 _FIRST_WAIT_S, _LONGEST_WAIT_S = 0.5, 30.0
 _LONGEST_RETRY_AFTER_S = 3600.0
@@ -117,7 +110,7 @@ def _spool_file(given: str, receiver: str, stream_id: str) -> Path:
     return folder / "groundstream" / "spool" / f"{stream_id}-{digest}.sqlite"
 
 
-class WebhookSink(RecordSink):
+class WebhookSink(ServerSink):
     """Posts every message about an event as JSON, and every frame where frames are asked for.
 
     Messages wait in a file, which outlives the process: a receiver that is away gets all of them in order
@@ -136,56 +129,15 @@ class WebhookSink(RecordSink):
     name = "webhook"
 
     def __init__(self, address: WebhookAddress, timeout_s: float = _TIMEOUT_S) -> None:
-        self._address = address
-        self._carrier = WebhookCarrier(address, timeout_s)
-        self._spool = DiskSpool(address.spool, round(address.spool_mb * 1e6))
-        if waiting := len(self._spool):
-            _log.info("%d messages of an earlier run wait for %s", waiting, self._carrier.place)
-        self._courier = Courier(self._carrier, self._spool, Backoff(_FIRST_WAIT_S, _LONGEST_WAIT_S))
-        self._closed = False
-
-    @property
-    def pending(self) -> int:
-        """Messages of this run that the receiver has not confirmed yet."""
-        return self._courier.pending
-
-    @property
-    def dropped(self) -> int:
-        """Messages that were given up: refused, or too old for a full spool."""
-        return self._courier.dropped
-
-    def write(self, result: FrameResult) -> None:
-        """Post the record of a frame, where frames are asked for; never waits for the receiver."""
-        if self._address.detections:
-            made = record(result)
-            name = f"{made['stream_id']}:{made['epoch']}:{made['seq']}"
-            self._courier.put(Parcel("detection", name, json_bytes(made)))
-
-    def write_event(self, event: Event) -> None:
-        """Post one message about an event; never waits for the receiver."""
-        self._courier.put(Parcel("event", delivery_id(event), json_bytes(event_record(event))))
-
-    def close(self) -> None:
-        """Post what waits, for up to `CLOSE_PATIENCE_S`; the rest goes out with the next run.
-
-        May be called twice.
-        """
-        if self._closed:
-            return
-        self._closed = True
-        if left := self._courier.close(CLOSE_PATIENCE_S):
-            _log.warning(
-                "%d messages for %s wait in %s for the next run",
-                left,
-                self._carrier.place,
-                self._address.spool,
-            )
-        if self._courier.join(_TIMEOUT_S):  # else a request hangs, and its thread still uses both
-            self._carrier.close()
-            self._spool.close()
+        transport = WebhookTransport(address, timeout_s)
+        spool = DiskSpool(address.spool, round(address.spool_mb * 1e6))
+        if waiting := len(spool):
+            _log.info("%d messages of an earlier run wait for %s", waiting, transport.place)
+        backoff = Backoff(_FIRST_WAIT_S, _LONGEST_WAIT_S)
+        super().__init__(transport, spool, backoff, detections=address.detections)
 
 
-class WebhookCarrier:
+class WebhookTransport:
     """One connection to a receiver, kept open between requests.
 
     Args:
@@ -204,42 +156,42 @@ class WebhookCarrier:
             self._headers["Authorization"] = f"Basic {base64.b64encode(pair).decode()}"
         self._connection = _connection(address, timeout_s)
 
-    def carry(self, parcels: Sequence[Parcel]) -> int:
-        """Post the first parcel; see `Carrier.carry`."""
-        status, words, retry_after = self._post_twice(parcels[0])
+    def deliver(self, messages: Sequence[Message]) -> int:
+        """Post the first message; see `Transport.deliver`."""
+        status, words, retry_after = self._post_twice(messages[0])
         if 200 <= status < 300:
             return 1
         answer = f"it answers {status} {words}".strip()
         if status in _AGAIN or status >= 500:
-            raise Later(answer, _seconds(retry_after))
+            raise Unavailable(answer, _seconds(retry_after))
         raise Refused(answer)
 
     def close(self) -> None:
         """Close the connection."""
         self._connection.close()
 
-    def _post_twice(self, parcel: Parcel) -> tuple[int, str, str]:
+    def _post_twice(self, message: Message) -> tuple[int, str, str]:
         """Post; where a kept connection turns out to be closed by the receiver, once more on a new one."""
         was_open = self._connection.sock is not None
         try:
-            return self._post(parcel)
+            return self._post(message)
         except (ConnectionError, http.client.BadStatusLine) as error:
             if not was_open:
-                raise self._later(error) from None
+                raise _unavailable(error) from None
         except (OSError, http.client.HTTPException) as error:
-            raise self._later(error) from None
+            raise _unavailable(error) from None
         try:
-            return self._post(parcel)
+            return self._post(message)
         except (OSError, http.client.HTTPException) as error:
-            raise self._later(error) from None
+            raise _unavailable(error) from None
 
-    def _post(self, parcel: Parcel) -> tuple[int, str, str]:
+    def _post(self, message: Message) -> tuple[int, str, str]:
         """Return status, its words, and the header Retry-After."""
         try:
             headers = self._headers | {
-                DELIVERY_HEADER: parcel.id.encode("ascii", "backslashreplace").decode()
+                DELIVERY_HEADER: message.id.encode("ascii", "backslashreplace").decode()
             }
-            self._connection.request("POST", self._target, parcel.body, headers)
+            self._connection.request("POST", self._target, message.body, headers)
             answer = self._connection.getresponse()
             if len(answer.read(_MOST_ANSWER_BYTES)) == _MOST_ANSWER_BYTES:
                 self._connection.close()  # its rest would be taken for the next answer
@@ -248,9 +200,10 @@ class WebhookCarrier:
             raise
         return answer.status, answer.reason, answer.getheader("Retry-After", "")
 
-    def _later(self, error: Exception) -> Later:
-        detail = getattr(error, "strerror", None) or str(error) or type(error).__name__
-        return Later(str(detail))
+
+def _unavailable(error: Exception) -> Unavailable:
+    detail = getattr(error, "strerror", None) or str(error) or type(error).__name__
+    return Unavailable(str(detail))
 
 
 def _connection(address: WebhookAddress, timeout_s: float) -> http.client.HTTPConnection:

@@ -1,9 +1,14 @@
-"""Runs a sink in a thread of its own, behind a bounded queue."""
+"""Runs a sink in a thread of its own, behind a bounded queue.
+
+Beside `utils.worker.Worker`, not on it: that one refuses what does not fit, goes on after a failure and
+counts bytes. Here the caller waits, or the oldest result goes (never an event before it) and the next one
+says so; the first failure is the last; what takes too long is abandoned; and the lag is known. Of that queue
+nothing would be left but the thread.
+"""
 
 from __future__ import annotations
 
 import contextlib
-import dataclasses
 import logging
 import math
 import threading
@@ -11,15 +16,12 @@ from collections import Counter, deque
 from collections.abc import Callable
 from dataclasses import dataclass
 from time import monotonic
-from typing import TYPE_CHECKING, Literal, cast
+from typing import Literal
 
 from groundstream.operators.errors import OutputError
 from groundstream.operators.events.event import Event
 from groundstream.operators.frames import FrameResult
-from groundstream.operators.sinks.base import RecordSink, Sink
-
-if TYPE_CHECKING:
-    import av
+from groundstream.operators.sinks.base import Sink
 
 _log = logging.getLogger(__name__)
 
@@ -41,14 +43,6 @@ class WorkerCounters:
     dropped: int
     errors: int
     lag_s: float
-
-
-@dataclass(frozen=True)
-class PictureSize:
-    """What is left of a picture whose pixels nobody needs."""
-
-    width: int
-    height: int
 
 
 class SinkWorker:
@@ -99,7 +93,7 @@ class SinkWorker:
     @property
     def counters(self) -> WorkerCounters:
         """A snapshot of the counters."""
-        held, given_up = self._inside()
+        held, given_up = self._sink.pending, self._sink.dropped
         with self._change:
             times = [self._writing_since] if self._writing_since is not None else []
             times += [self._queue[0][0]] if self._queue else []
@@ -114,7 +108,8 @@ class SinkWorker:
     def put(self, result: FrameResult) -> None:
         """Hand on one result; safe from several threads. After a failure or `close` it is dropped."""
         if result.frame.seq > self._after_seq:
-            self._put(without_picture(result) if isinstance(self._sink, RecordSink) else result)
+            # A queue of results holds no pixels; all queues hold one and the same result, and its record.
+            self._put(result if self._sink.needs_picture else result.without_picture)
 
     def put_event(self, event: Event) -> None:
         """Hand on one message about an event, after the results before it; otherwise like `put`."""
@@ -186,7 +181,7 @@ class SinkWorker:
             if isinstance(item, Event):
                 return item
             lost, self._lost = self._lost, Counter()
-        return with_dropped(item, lost) if lost else item
+        return item.with_dropped(lost + Counter(item.frame.dropped)) if lost else item
 
     def _stop_after(self, error: OutputError) -> None:
         if self._mark_failed():
@@ -209,22 +204,3 @@ class SinkWorker:
 
     def _ended(self) -> bool:
         return self._closing or self._failed
-
-    def _inside(self) -> tuple[int, int]:
-        """Return how many records the sink itself holds back and has given up."""
-        if not isinstance(self._sink, RecordSink):
-            return 0, 0
-        return self._sink.pending, self._sink.dropped
-
-
-def without_picture(result: FrameResult) -> FrameResult:
-    """Return `result` with only the size of its picture, so that a queue of results holds no pixels."""
-    size = PictureSize(result.frame.width, result.frame.height)
-    frame = dataclasses.replace(result.frame, picture=cast("av.VideoFrame", size))
-    return dataclasses.replace(result, frame=frame)
-
-
-def with_dropped(result: FrameResult, lost: Counter[str]) -> FrameResult:
-    """Return `result` whose frame also counts what was `lost` before it, by reason."""
-    frame = dataclasses.replace(result.frame, dropped=dict(lost + Counter(result.frame.dropped)))
-    return dataclasses.replace(result, frame=frame)

@@ -26,7 +26,7 @@ class SourceOptions:
     """First moment of a file, in seconds on its media clock, 0 or greater; by default its first frame."""
 
     end_s: float | None = None
-    """A file is read up to this moment, without it, in seconds; later than `start_s`; by default to its end."""
+    """A file is read up to this moment, without it, in seconds; later than `start_s`; all by default."""
 
     fps: float | None = None
     """Frames to keep per second of media time, greater than 0, never more than there are; all by default.

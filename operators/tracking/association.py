@@ -9,7 +9,7 @@ import supervision as sv
 from numpy.typing import NDArray
 
 from groundstream.models.types import PicturePlan, Prompt, RawDetections
-from groundstream.operators.tracking.overlap import merge_overlapping
+from groundstream.operators.frames import SeenObject
 from groundstream.operators.tracking.phrases import PhraseMemory
 from groundstream.operators.tracking.tracker import Tracker
 
@@ -52,8 +52,8 @@ class PhraseTracker:
         epoch: int,
         time_s: float,
         frame_bgr: Callable[[], NDArray[np.uint8]],
-    ) -> sv.Detections:
-        """Return the objects of a frame, as `FrameResult.detections` describes them.
+    ) -> tuple[SeenObject, ...]:
+        """Return the objects of a frame, with boxes in its pixels.
 
         Args:
             raw: the model's candidates, one column per phrase of `prompt`.
@@ -68,22 +68,23 @@ class PhraseTracker:
         self._memory.set_prompt(prompt)
         merged = merge_overlapping(raw, self._overlap_iou)
         boxes, scores = plan.to_frame(merged.boxes_model), merged.phrase_scores  # frame pixels from here on
+        # One score per box, whichever phrase it is of: what a thing is called must not decide where it goes.
         best = scores.max(axis=1, initial=0.0)
         picture = frame_bgr() if self._tracker.needs_frame else None
         tracked = self._tracker.update(boxes, best, time_s, picture)
         rows = _Rows(self._stream_id, epoch, prompt)
-        for box, row, track_id in zip(boxes, scores, tracked.ids.tolist(), strict=True):
-            if track_id:
-                phrases = self._memory.observe(track_id, row, time_s)
-                rows.add(box, phrases.scores, phrases.label, track_id, "confirmed", time_s - phrases.first_s)
+        for box, row, number in zip(boxes, scores, tracked.ids.tolist(), strict=True):
+            if number:
+                phrases = self._memory.observe(number, row, time_s)
+                rows.add(box, phrases.scores, phrases.label, number, "confirmed", time_s - phrases.first_s)
             elif row.max(initial=0.0) >= self._score:
-                rows.add(box, row, int(row.argmax()), 0, "tentative", 0.0)
-        for box, track_id in zip(_inside(tracked.lost_boxes, plan), tracked.lost_ids.tolist(), strict=True):
-            known = self._memory.get(track_id)
+                rows.add(box, row, int(row.argmax()), -1, "tentative", 0.0)
+        for box, number in zip(_inside(tracked.lost_boxes, plan), tracked.lost_ids.tolist(), strict=True):
+            known = self._memory.get(number)
             if known is not None and box[2] > box[0] and box[3] > box[1]:
-                rows.add(box, known.scores, known.label, track_id, "lost", time_s - known.first_s)
+                rows.add(box, known.scores, known.label, number, "lost", time_s - known.first_s)
         self._memory.keep_only(tracked.alive)
-        return rows.detections()
+        return rows.objects()
 
     def _forget(self, epoch: int) -> None:
         self._epoch = epoch
@@ -91,9 +92,33 @@ class PhraseTracker:
         self._memory.keep_only(())
 
 
-def no_objects(prompt: Prompt) -> sv.Detections:
-    """Return no objects, with all the data fields that `FrameResult.detections` has."""
-    return _Rows("", 0, prompt).detections()
+def merge_overlapping(raw: RawDetections, overlap_iou: float) -> RawDetections:
+    """Merge each box into the best-scored one that it overlaps by more than `overlap_iou`.
+
+    Greedy, best score first, whatever the phrase: the stronger box stays as it is and takes, phrase by
+    phrase, the higher of both scores, so that "person" and "man" on one person are one object with two
+    phrases.
+
+    Args:
+        raw: N candidates, highest best score first.
+        overlap_iou: intersection over union, 0..1.
+    """
+    count = len(raw.boxes_model)
+    if count < 2:
+        return raw
+    overlaps = sv.box_iou_batch(raw.boxes_model, raw.boxes_model) > overlap_iou  # (N, N)
+    alive = np.ones(count, bool)
+    keep: list[int] = []
+    scores = raw.phrase_scores.copy()
+    for row in range(count):
+        if not alive[row]:
+            continue
+        same = overlaps[row] & alive
+        same[row] = True  # a box without area overlaps nothing, not even itself
+        scores[row] = raw.phrase_scores[same].max(axis=0)
+        alive[same] = False
+        keep.append(row)
+    return RawDetections(raw.boxes_model[keep], scores[keep])
 
 
 def _inside(boxes: NDArray[np.float32], plan: PicturePlan) -> NDArray[np.float32]:
@@ -104,24 +129,21 @@ def _inside(boxes: NDArray[np.float32], plan: PicturePlan) -> NDArray[np.float32
 
 
 class _Rows:
-    """Gathers the rows of one frame's detections; a track that answers to no phrase now gives no row."""
+    """Gathers the rows of one frame's objects; a track that answers to no phrase now gives no row."""
 
     def __init__(self, stream_id: str, epoch: int, prompt: Prompt) -> None:
         self._prefix = f"{stream_id}:{epoch}:"
         self._phrases = prompt.phrases
         self._boxes: list[NDArray[np.float32]] = []
         self._scores: list[NDArray[np.float32]] = []
-        self._labels: list[int] = []
-        self._ids: list[int] = []
-        self._states: list[str] = []
-        self._ages: list[float] = []
+        self._rest: list[tuple[int, int, str, float]] = []
 
     def add(
         self,
         box: NDArray[np.float32],
         scores: NDArray[np.float32],
         label: int,
-        track_id: int,
+        number: int,
         state: str,
         age_s: float,
     ) -> None:
@@ -129,27 +151,26 @@ class _Rows:
             return
         self._boxes.append(box)
         self._scores.append(scores)
-        self._labels.append(label)
-        self._ids.append(track_id)
-        self._states.append(state)
-        self._ages.append(age_s)
+        self._rest.append((label, number, state, age_s))
 
-    def detections(self) -> sv.Detections:
-        count = len(self._labels)
-        scores = np.nan_to_num(np.array(self._scores, np.float32).reshape(count, len(self._phrases)))
-        labels = np.array(self._labels, np.int64)
-        states = np.array(self._states, np.str_)
-        return sv.Detections(
-            xyxy=np.array(self._boxes, np.float32).reshape(count, 4),
-            confidence=scores[np.arange(count), labels],
-            class_id=labels,
-            tracker_id=np.array([track_id or -1 for track_id in self._ids], np.int64),
-            data={
-                "phrase": np.array([self._phrases[label] for label in self._labels], np.str_),
-                "phrase_scores": scores,
-                "track_uid": np.array([f"{self._prefix}{n}" if n else "" for n in self._ids], np.str_),
-                "state": states,
-                "age_s": np.array(self._ages, np.float32),
-                "interpolated": states == "lost",
-            },
+    def objects(self) -> tuple[SeenObject, ...]:
+        if not self._rest:
+            return ()
+        # Whole arrays become lists at once: one numpy scalar at a time costs ten times as much.
+        boxes = np.array(self._boxes, np.float32).tolist()
+        scores = np.nan_to_num(np.array(self._scores, np.float32)).tolist()  # NaN: a phrase not asked of it
+        return tuple(
+            SeenObject(
+                f"{self._prefix}{number}" if number > 0 else "",
+                self._phrases[label],
+                row[label],
+                (box[0], box[1], box[2], box[3]),
+                state,
+                number,
+                label,
+                tuple(row),
+                age_s,
+                state == "lost",
+            )
+            for box, row, (label, number, state, age_s) in zip(boxes, scores, self._rest, strict=True)
         )

@@ -52,6 +52,7 @@ def first_picture(source: str, at_s: float | None) -> NDArray[np.uint8]:
     options = SourceOptions(start_s=at_s, reconnect=False)
     with open_source(source, stream_id_for(source), options) as frames:
         for frame in frames:
+            assert frame.picture is not None, "a source hands on a frame without its picture"
             return to_bgr(frame.picture)
     where = f" at {at_s:g} s" if at_s else ""
     raise SourceError(f"{mask(source)}: there is no picture{where}", Reason.ENDED)

@@ -19,6 +19,7 @@ from trackers.eval import (
 
 from groundstream.models.adaptation.clips import Clip, FrameTruth
 from groundstream.models.types import PicturePlan, Preset, Prompt, RawDetections
+from groundstream.operators.frames import to_detections
 from groundstream.operators.tracking.association import PhraseTracker
 from groundstream.operators.tracking.phrases import PhraseMemory, PhraseRule
 from groundstream.operators.tracking.tracker import Tracker
@@ -51,7 +52,7 @@ class TrackBook:
         rows = []
         before: dict[int, float] = {}
         for frame, time_s, truth, raw in zip(clip.frames, clip.times_s, clip.truth, answers, strict=True):
-            found = tracker.update(
+            objects = tracker.update(
                 raw,
                 plan,
                 self._prompt,
@@ -59,6 +60,7 @@ class TrackBook:
                 time_s=float(time_s),
                 frame_bgr=lambda frame=frame: np.ascontiguousarray(frame[..., ::-1]),  # type: ignore[misc]
             )
+            found = to_detections(objects, len(self._prompt.phrases))
             rows.append(_frame(found, truth))
             scores = _scores(found)
             self._changes += [

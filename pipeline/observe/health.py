@@ -8,8 +8,6 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
-import numpy as np
-
 from groundstream.operators.errors import SourceError
 from groundstream.operators.sources.base import SourceCounters, SourceStatus, State
 from groundstream.operators.utils.quantiles import NO_SAMPLES, Quantiles, SlidingQuantiles
@@ -127,7 +125,7 @@ class StreamMeter:
         """Count a result that the sinks have just been given."""
         self.stale += result.stale
         self.detected += not result.stale
-        self.objects = int(np.count_nonzero(np.asarray(result.detections.data["state"]) != "lost"))
+        self.objects = sum(seen.state != "lost" for seen in result.objects)
         self.time_s = result.frame.time_s
         # Both ends by the wall clock, in one process; a clock that is set back gives no negative latency.
         self.latency_ms.add(max(0.0, time.time() - result.frame.wall_time) * 1e3)

@@ -7,10 +7,10 @@ import logging
 import os
 import sys
 import warnings
-from datetime import UTC, datetime
 from typing import Literal
 
 from groundstream.operators.urls import mask
+from groundstream.operators.utils.times import rfc3339
 
 LogFormat = Literal["text", "json"]
 
@@ -64,9 +64,8 @@ class _JsonFormatter(logging.Formatter):
     """One JSON object a line: time, level, logger, message, and the error's trace if there is one."""
 
     def format(self, record: logging.LogRecord) -> str:
-        moment = datetime.fromtimestamp(record.created, UTC).isoformat(timespec="milliseconds")
         line = {
-            "time": moment.replace("+00:00", "Z"),
+            "time": rfc3339(record.created),
             "level": record.levelname.lower(),
             "logger": record.name,
             "message": mask(record.getMessage()),

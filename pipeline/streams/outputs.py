@@ -18,7 +18,14 @@ from groundstream.operators.sinks.open import (
     open_sink,
     writes_file,
 )
-from groundstream.operators.sinks.resume import NOTHING, Kept, Resume, kept_in, kept_in_video, whole_bytes
+from groundstream.operators.sinks.resume import (
+    NOTHING,
+    ExistingOutput,
+    Resume,
+    existing_output,
+    existing_video,
+    whole_bytes,
+)
 from groundstream.operators.sinks.video import VideoSink
 from groundstream.pipeline.config.run import EVENTS_NAME, RECORDS_NAME, VIDEO_NAME, OutputConfig
 
@@ -67,15 +74,15 @@ class StreamOutputs:
             if path.is_file() and not self._overwrite:
                 raise OutputError(f"{path} exists already; choose another place or add --overwrite")
 
-    def kept(self, resume: Resume) -> dict[str, Kept]:
+    def kept(self, resume: Resume) -> dict[str, ExistingOutput]:
         """Return what the outputs hold of a stream whose process died: `records`, `video`, sinks by URL."""
         # A server cannot be asked: what may have waited in the queue for it is sent again.
-        sent = Kept(max(-1, resume.last.seq - SINK_CAPACITY) if resume.last else -1)
+        sent = ExistingOutput(max(-1, resume.last.seq - SINK_CAPACITY) if resume.last else -1)
         kept = {url: self._kept_at(url, resume.live) if writes_file(url) else sent for url in self._urls}
         if self._records is not None:
-            kept["records"] = kept_in("jsonl", self._records, resume.live)
+            kept["records"] = existing_output("jsonl", self._records, resume.live)
         if self._video is not None:
-            kept["video"] = kept_in_video(self._video)
+            kept["video"] = existing_video(self._video)
         return kept
 
     def open(
@@ -83,7 +90,7 @@ class StreamOutputs:
         *,
         live: bool,
         on_error: Callable[[str, Exception], None],
-        kept: Mapping[str, Kept] = MappingProxyType({}),
+        kept: Mapping[str, ExistingOutput] = MappingProxyType({}),
         further: Sequence[Sink] = (),
     ) -> list[SinkWorker]:
         """Open the outputs, each with its own thread and bounded queue.
@@ -96,7 +103,7 @@ class StreamOutputs:
             OutputError: an output cannot be opened.
         """
         self._make_folder()
-        sinks: list[tuple[Sink, int, Kept]] = []
+        sinks: list[tuple[Sink, int, ExistingOutput]] = []
         if self._records is not None:
             old = kept.get("records", NOTHING)
             sinks.append((JsonlSink(self._records, "detections", old.size_bytes), SINK_CAPACITY, old))
@@ -119,8 +126,8 @@ class StreamOutputs:
     def _path(self, name: str) -> Path | None:
         return self.folder / name if self.folder is not None else None
 
-    def _kept_at(self, url: str, live: bool) -> Kept:
-        return kept_in(url.partition(":")[0], file_of(url, self._stream_id), live)
+    def _kept_at(self, url: str, live: bool) -> ExistingOutput:
+        return existing_output(url.partition(":")[0], file_of(url, self._stream_id), live)
 
     def _make_folder(self) -> None:
         if self.folder is None:

@@ -6,14 +6,12 @@ import logging
 from collections.abc import Callable
 from typing import TYPE_CHECKING
 
-import numpy as np
-
 from groundstream.models.types import Prompt
 from groundstream.operators.detector.client import DetectorClient
 from groundstream.operators.errors import GroundstreamError
 from groundstream.operators.frames import FrameResult, Position
 from groundstream.operators.sinks.open import Sink, SinkWorker
-from groundstream.operators.sinks.resume import Kept, Resume, go_on_after
+from groundstream.operators.sinks.resume import ExistingOutput, Resume, go_on_after
 from groundstream.operators.sources.open import Source, SourceStatus
 from groundstream.pipeline.observe.health import StreamMeter, stream_health
 from groundstream.pipeline.streams.base import OnResult, StreamSpec, StreamView
@@ -54,7 +52,7 @@ class StreamRunner:
         self._status: SourceStatus | None = None
         self._meter = StreamMeter()
         self._last: Position | None = None
-        self._kept: dict[str, Kept] = {}
+        self._kept: dict[str, ExistingOutput] = {}
         self._outputs = build_outputs(spec)
         self._tap = build_tap(spec, self._keep_segment)
         self._archive: StreamArchive | None = None
@@ -210,6 +208,5 @@ class StreamRunner:
         self._meter.note(result)
         frame = result.frame
         before = self._last.tracks if self._last and self._last.epoch == frame.epoch else 0
-        numbers = np.asarray(result.detections.tracker_id)
-        tracks = max(before, int(numbers.max(initial=0)))
+        tracks = max(before, *(seen.number for seen in result.objects), 0)
         self._last = Position(frame.epoch, frame.seq, frame.time_s, tracks)

@@ -19,16 +19,17 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 import numpy as np
-import supervision as sv
+from numpy.typing import NDArray
 
 from groundstream.models.types import Prompt, RawDetections
 from groundstream.operators.detector.client import DetectionRequest, DetectorClient, FrameTime
 from groundstream.operators.detector.letterbox import Letterbox, Picture
 from groundstream.operators.errors import DetectorUnavailable
-from groundstream.operators.frames import Frame, FrameResult
+from groundstream.operators.events.event import Event
+from groundstream.operators.frames import Frame, FrameResult, SeenObject
 from groundstream.operators.sinks.open import SinkWorker
 from groundstream.operators.sources.open import Source
-from groundstream.operators.tracking.association import PhraseTracker, no_objects
+from groundstream.operators.tracking.association import PhraseTracker
 
 if TYPE_CHECKING:
     from groundstream.operators.recording.archive import StreamArchive
@@ -89,7 +90,9 @@ class StreamWorker:
         raw = self._wait(pending)
         result = self._result(pending, raw)
         # In every output what is told of a frame stands behind the frame's own record.
-        events = self._archive.update(result) if self._archive is not None else ()
+        events: tuple[Event, ...] = ()
+        if self._archive is not None:
+            result, events = self._archive.update(result)
         for sink in self._sinks:
             sink.put(result)
             for event in events:
@@ -123,6 +126,7 @@ class StreamWorker:
             if frame is None:
                 return
             read = time.perf_counter()
+            assert frame.picture is not None, "a source hands on a frame without its picture"
             picture = self._letterbox(frame.picture)
             timing = {"decode": _ms(read - started), "letterbox": _ms(time.perf_counter() - read)}
             self._pending.append(self._ask(frame, picture, timing))
@@ -169,9 +173,9 @@ class StreamWorker:
             timing_ms=timing,
         )
 
-    def _track(self, pending: Pending, raw: RawDetections | None) -> sv.Detections:
+    def _track(self, pending: Pending, raw: RawDetections | None) -> tuple[SeenObject, ...]:
         if raw is None:  # tracks are not told: a gap of time is less wrong than a frame without objects
-            return no_objects(pending.request.prompt)
+            return ()
         frame = pending.frame
         return self._tracker.update(
             raw,
@@ -180,8 +184,14 @@ class StreamWorker:
             epoch=frame.epoch,
             time_s=frame.time_s,
             # Converted only for trackers that look at it: 1.5 ms and 6 MB for a frame of 1920x1080.
-            frame_bgr=lambda: np.asarray(frame.picture.to_ndarray(format="bgr24"), np.uint8),
+            frame_bgr=lambda: as_bgr(frame),
         )
+
+
+def as_bgr(frame: Frame) -> NDArray[np.uint8]:
+    """Return the frame's picture as (H, W, 3) uint8 BGR."""
+    assert frame.picture is not None, "the picture has left"
+    return np.asarray(frame.picture.to_ndarray(format="bgr24"), np.uint8)
 
 
 def _ms(seconds: float) -> float:

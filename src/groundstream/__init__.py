@@ -28,7 +28,7 @@ __all__ = [
     "record",
     "run",
 ]
-__version__ = "0.1.0"
+__version__ = "0.2.0"
 
 _HOMES = {
     "Frame": "groundstream.operators.frames",

@@ -9,8 +9,6 @@ from pathlib import Path
 from typing import Any
 
 import av
-import numpy as np
-import supervision as sv
 from counter_video import ROUND_S, truth
 from result_factory import MODEL
 
@@ -19,7 +17,7 @@ from groundstream.operators.clips.manager import ClipManager, ClipSettings
 from groundstream.operators.clips.renderer_main import render_job
 from groundstream.operators.clips.writer import ClipWriter
 from groundstream.operators.events.event import Event, EventKind, EventType, Sighting
-from groundstream.operators.frames import Frame, FrameResult
+from groundstream.operators.frames import Frame, FrameResult, SeenObject
 from groundstream.operators.sources.open import SourceOptions, open_source
 from groundstream.operators.video.ring import Ring
 from groundstream.operators.video.segment import Segment
@@ -42,22 +40,19 @@ class Happening:
 
 def found(frame: Frame) -> FrameResult:
     """Return the result of a frame: one object, where the counter video has it."""
-    size = np.array([frame.width, frame.height] * 2)
-    detections = sv.Detections(
-        xyxy=(np.array([truth(frame.time_s)]) * size).astype(np.float32),
-        confidence=np.array([0.8], np.float32),
-        class_id=np.array([0]),
-        tracker_id=np.array([1]),
-        data={
-            "phrase": np.array(["white van"]),
-            "phrase_scores": np.array([[0.8]], np.float32),
-            "track_uid": np.array([f"cam:{frame.epoch}:{1 + int(frame.time_s // ROUND_S)}"]),
-            "state": np.array(["confirmed"]),
-            "age_s": np.array([1.0], np.float32),
-            "interpolated": np.array([False]),
-        },
+    left, top, right, bottom = truth(frame.time_s)
+    n = 1 + int(frame.time_s // ROUND_S)
+    seen = SeenObject(
+        track_id=f"cam:{frame.epoch}:{n}",
+        phrase="white van",
+        score=0.8,
+        box=(left * frame.width, top * frame.height, right * frame.width, bottom * frame.height),
+        number=n,
+        phrase_index=0,
+        phrase_scores=(0.8,),
+        age_s=1.0,
     )
-    return FrameResult(frame, PROMPT, MODEL, detections)
+    return FrameResult(frame, PROMPT, MODEL, (seen,))
 
 
 def message(

@@ -4,17 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
-from typing import cast
 
-import av
-import numpy as np
-import supervision as sv
 from result_factory import MODEL, PROMPT
 
 from groundstream.operators.events.engine import RuleEngine
 from groundstream.operators.events.event import Event
-from groundstream.operators.frames import Frame, FrameResult
-from groundstream.operators.sinks.worker import PictureSize
+from groundstream.operators.frames import Frame, FrameResult, SeenObject
 
 SIDE = 1000  # pixels of the square picture
 
@@ -41,29 +36,26 @@ def frame_result(
         seq=max(0, round(time_s * 100)),
         time_s=time_s,
         wall_time=1_700_000_000 + time_s,
-        picture=cast("av.VideoFrame", PictureSize(SIDE, SIDE)),
+        picture=None,
+        width=SIDE,
+        height=SIDE,
     )
-    return FrameResult(frame, PROMPT, MODEL, _detections(list(things), f"{stream}:{epoch}"), stale=stale)
+    objects = tuple(_object(each, f"{stream}:{epoch}") for each in things)
+    return FrameResult(frame, PROMPT, MODEL, objects, stale=stale)
 
 
-def _detections(things: list[Thing], prefix: str) -> sv.Detections:
-    boxes = [[each.x * SIDE - 20, each.y * SIDE - 80, each.x * SIDE + 20, each.y * SIDE] for each in things]
-    known = [each.state != "tentative" for each in things]
-    return sv.Detections(
-        xyxy=np.array(boxes, np.float32).reshape(-1, 4),
-        confidence=np.array([each.score for each in things], np.float32),
-        class_id=np.array([PROMPT.phrases.index(each.phrase) for each in things], int),
-        tracker_id=np.array([each.n if yes else -1 for each, yes in zip(things, known, strict=True)], int),
-        data={
-            "phrase": np.array([each.phrase for each in things], str),
-            "phrase_scores": np.zeros((len(things), len(PROMPT.phrases)), np.float32),
-            "track_uid": np.array(
-                [f"{prefix}:{each.n}" if yes else "" for each, yes in zip(things, known, strict=True)], str
-            ),
-            "state": np.array([each.state for each in things], str),
-            "age_s": np.zeros(len(things), np.float32),
-            "interpolated": np.array([each.state == "lost" for each in things], bool),
-        },
+def _object(thing: Thing, prefix: str) -> SeenObject:
+    x, y, known = thing.x * SIDE, thing.y * SIDE, thing.state != "tentative"
+    return SeenObject(
+        track_id=f"{prefix}:{thing.n}" if known else "",
+        phrase=thing.phrase,
+        score=thing.score,
+        box=(x - 20, y - 80, x + 20, y),
+        state=thing.state,
+        number=thing.n if known else -1,
+        phrase_index=PROMPT.phrases.index(thing.phrase),
+        phrase_scores=(0.0,) * len(PROMPT.phrases),
+        interpolated=thing.state == "lost",
     )
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -10,7 +11,7 @@ import numpy as np
 import supervision as sv
 
 from groundstream.models.types import ModelInfo, Prompt
-from groundstream.operators.frames import Frame, FrameResult
+from groundstream.operators.frames import Frame, FrameResult, SeenObject
 
 MODEL = ModelInfo("fake", "fake", "0123456789ab", "fake-1", "phrase")
 PROMPT = Prompt.of(["person", "white van", "狗"])
@@ -47,6 +48,36 @@ def detections(count: int, *, prompt: Prompt = PROMPT, stream: str = "cam", epoc
     )
 
 
+def objects(found: sv.Detections) -> tuple[SeenObject, ...]:
+    """Return the objects that `to_detections` would have made `found` of."""
+    if not len(found):
+        return ()
+    data: Any = found.data
+    assert found.confidence is not None
+    assert found.class_id is not None
+    assert found.tracker_id is not None
+    return tuple(
+        SeenObject(
+            track_id=str(data["track_uid"][row]),
+            phrase=str(data["phrase"][row]),
+            score=float(found.confidence[row]),
+            box=tuple(found.xyxy[row].tolist()),
+            state=str(data["state"][row]),
+            number=int(found.tracker_id[row]),
+            phrase_index=int(found.class_id[row]),
+            phrase_scores=tuple(data["phrase_scores"][row].tolist()),
+            age_s=float(data["age_s"][row]),
+            interpolated=bool(data["interpolated"][row]),
+        )
+        for row in range(len(found))
+    )
+
+
+def with_objects(result: FrameResult, **values: Any) -> FrameResult:
+    """Return `result` with these values in all of its objects."""
+    return dataclasses.replace(result, objects=tuple(each._replace(**values) for each in result.objects))
+
+
 def result(
     count: int = 3,
     *,
@@ -68,7 +99,8 @@ def result(
         picture=av.VideoFrame(*size, "yuv420p"),
         dropped=dropped or {},
     )
-    more.setdefault("detections", detections(count, prompt=prompt, stream=stream, epoch=epoch))
+    found = more.pop("detections", detections(count, prompt=prompt, stream=stream, epoch=epoch))
+    more.setdefault("objects", objects(found))
     more.setdefault("timing_ms", {"detect": 12.3456})
     return FrameResult(frame=frame, prompt=prompt, model=MODEL, **more)
 

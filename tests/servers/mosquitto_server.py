@@ -11,7 +11,8 @@ import time
 from pathlib import Path
 
 import pytest
-from redis_server import free_port, self_signed
+from ports import free_port
+from redis_server import self_signed
 
 
 def binary(name: str) -> str | None:

@@ -2,18 +2,16 @@
 
 from __future__ import annotations
 
-import contextlib
 import os
-import random
 import shutil
 import signal
-import socket
 import subprocess
 import time
 from pathlib import Path
 
 import pytest
 import redis
+from ports import free_port
 from redis.backoff import NoBackoff
 from redis.retry import Retry
 
@@ -27,18 +25,6 @@ def binary() -> str | None:
     except ImportError:
         return None
     return str(get_binary_path())
-
-
-def free_port() -> int:
-    """Return a port that nobody listens on, below those that the kernel gives to outgoing connections.
-
-    Among the latter somebody else could take it while the server is down for a test.
-    """
-    while True:
-        port = random.randrange(20_000, 30_000)
-        with socket.socket() as probe, contextlib.suppress(OSError):
-            probe.bind(("127.0.0.1", port))
-            return port
 
 
 def self_signed(folder: Path) -> tuple[Path, Path]:

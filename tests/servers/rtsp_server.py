@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import os
 import signal
-import socket
 import subprocess
 import sys
 from pathlib import Path
+
+from ports import free_port
 
 SYSTEM_PYTHON = "/usr/bin/python3"
 #: A clip in MPEG-TS, over and over, in real time.
@@ -17,13 +18,6 @@ LOOP = (
 )
 #: A clip in MP4, once, in real time; then the stream ends.
 ONCE = "( filesrc location={clip} ! qtdemux ! h264parse ! rtph264pay name=pay0 pt=96 )"
-
-
-def free_port() -> int:
-    """Return a port that nobody listens on."""
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1])
 
 
 class RtspServer:

@@ -172,6 +172,7 @@ def ask_for(name: str, **environment: str) -> subprocess.CompletedProcess[str]:
     )
 
 
+@pytest.mark.slow
 def test_hub_that_is_not_there(tmp_path: Path) -> None:
     cache = str(tmp_path / "cache")
     done = ask_for("google/owlvit-base-patch32", HF_ENDPOINT="http://127.0.0.1:9", HF_HUB_CACHE=cache)
@@ -232,6 +233,7 @@ def hub(good: Path) -> Iterator[str]:
     thread.join()
 
 
+@pytest.mark.slow
 def test_hub_model_is_fetched_once_then_found_offline(hub: str, tmp_path: Path) -> None:
     places = {"HF_ENDPOINT": hub, "HF_HUB_CACHE": str(tmp_path / "cache"), "HF_HUB_DISABLE_XET": "1"}
     fetched = ask_for("someone/tiny", **places)

@@ -1,10 +1,14 @@
+import dataclasses
+import math
+
 import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from result_factory import result
 
-from groundstream.operators.clips.timeline import Observation, SeenObject, Timeline, Tracks, observation_of
+from groundstream.operators.clips.timeline import Observation, Timeline, Tracks, observation_of
+from groundstream.operators.frames import SeenObject
 
 WIDTH, HEIGHT = 1920, 1080
 
@@ -72,7 +76,7 @@ def test_looks_in_any_order_and_twice_count_once() -> None:
     assert [each.time_s for each in Tracks(observations).observations] == [0.0, 0.2]
 
 
-def test_no_looks_no_objects() -> None:
+def test_no_observations_no_objects() -> None:
     assert Tracks([]).at(1.0) == ()
     assert Timeline(1.0).slice(0.0, 9.0) == ()
 
@@ -112,7 +116,8 @@ def test_a_result_becomes_parts_of_the_picture_without_lost_objects() -> None:
 
 def test_boxes_that_are_no_numbers_are_left_out() -> None:
     found = result(4)
-    found.detections.xyxy[0, 1] = np.nan
+    broken = found.objects[0]._replace(box=(0.0, math.nan, 1.0, 1.0))
+    found = dataclasses.replace(found, objects=(broken, *found.objects[1:]))
     made = observation_of(found)
     assert made is not None
     assert len(made.objects) == 2

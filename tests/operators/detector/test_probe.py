@@ -101,6 +101,7 @@ class SteppedGrounder(FakeGrounder):
         return super().detect(pixels, content_px, queries, floor)
 
 
+@pytest.mark.alone
 def test_a_grounder_of_known_cost_by_the_real_clock() -> None:
     grounder = SteppedGrounder()
     assert find_max_batch(grounder) == 4

@@ -97,7 +97,7 @@ def test_lost_things_neither_move_nor_leave_until_they_are_gone() -> None:
     rules = engine(YARD)
     assert told(play(rules, [*seen, *lost])) == [("zone_enter", "new")]
     update = rules.update(frame_result(3.0, [Thing(*OUT, state="lost")]))
-    assert update.zones == (("yard",),)
+    assert [seen.zones for seen in update.result.objects] == [("yard",)]
     assert play(rules, {3.1: [], 3.9: []}) == []
     assert told(play(rules, {4.0: []})) == [
         *[("zone_enter", "end"), ("zone_exit", "new"), ("zone_exit", "end")]
@@ -266,8 +266,9 @@ def test_stale_results_change_nothing() -> None:
     rules = engine(YARD)
     play(rules, walk([IN] * 10))
     for at in range(10, 100):
-        update = rules.update(frame_result(at / 10, stale=True))
-        assert (update.events, update.zones) == ((), ())
+        given = frame_result(at / 10, stale=True)
+        update = rules.update(given)
+        assert (update.events, update.result) == ((), given)
     assert play(rules, walk([IN] * 10, start_s=10.0)) == []
 
 
@@ -282,16 +283,19 @@ def test_the_end_of_a_stream_ends_what_is_open() -> None:
     assert rules.end("the run was stopped") == ()
 
 
-def test_the_zones_of_objects_go_into_the_detections() -> None:
+def test_the_zones_of_objects_go_into_the_result_that_comes_back() -> None:
     rules = engine(YARD, Zone("all", ((0, 0), (1, 0), (1, 1), (0, 1))))
     things = [Thing(*IN, n=1), Thing(*OUT, n=2), Thing(*IN, n=3, state="tentative")]
     for at in range(10):
         result = frame_result(at / 10, things)
-        zones = rules.update(result).zones
-    assert zones == (("yard", "all"), ("all",), ())
+        before, result = result, rules.update(result).result
+    zones = (("yard", "all"), ("all",), ())
+    assert tuple(seen.zones for seen in result.objects) == zones
+    assert [seen.zones for seen in before.objects] == [(), (), ()]  # a result never changes
     assert tuple(result.detections.data["zones"]) == zones
     assert isinstance(result.detections.data["zones"], np.ndarray)
     assert tuple(result.detections[1:].data["zones"]) == zones[1:]
+    assert "zones" not in before.detections.data
     assert [each["zones"] for each in record(result)["objects"]] == [["yard", "all"], ["all"], []]
 
 

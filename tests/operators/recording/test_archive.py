@@ -23,7 +23,7 @@ def inside(time_s: float, epoch: int = 1) -> object:
 
 def test_what_is_open_ends_at_once_when_the_source_is_lost() -> None:
     archive = StreamArchive("cam", ArchiveSettings(EVERYWHERE), None)
-    events = [event for at in (0.0, 0.1, 0.2) for event in archive.update(inside(at))]
+    events = [event for at in (0.0, 0.1, 0.2) for event in archive.update(inside(at))[1]]
 
     ended = archive.interrupt(LOST)
 
@@ -37,8 +37,8 @@ def test_frames_that_were_on_their_way_begin_nothing_and_the_next_epoch_begins_a
     archive.update(inside(0.0))
     archive.interrupt(LOST)
 
-    late = [event for at in (0.1, 0.2) for event in archive.update(inside(at))]
-    back = [event for at in (0.0, 0.1) for event in archive.update(inside(at, epoch=2))]
+    late = [event for at in (0.1, 0.2) for event in archive.update(inside(at))[1]]
+    back = [event for at in (0.0, 0.1) for event in archive.update(inside(at, epoch=2))[1]]
 
     assert late == []
     assert told(back) == [("zone_enter", "new")]
@@ -49,7 +49,7 @@ def test_a_source_that_never_came_may_still_come() -> None:
 
     assert archive.interrupt("nothing listens there") == ()
 
-    assert told(archive.update(inside(0.0))) == [("zone_enter", "new")]
+    assert told(archive.update(inside(0.0))[1]) == [("zone_enter", "new")]
 
 
 def test_the_recording_is_there_while_the_source_is_away(tmp_path: Path) -> None:

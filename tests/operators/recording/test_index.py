@@ -13,7 +13,7 @@ from pathlib import Path
 
 import pytest
 from event_factory import event, sighting
-from result_factory import result, results
+from result_factory import result, results, with_objects
 
 from groundstream.operators.clips.timeline import observation_of
 from groundstream.operators.errors import OutputError
@@ -81,10 +81,7 @@ def test_tracks_are_told_once_with_their_best_moment(tmp_path: Path, writer: Ind
     given = results([1] * 90)
     scores = [0.3 + 0.01 * (number % 50) for number in range(90)]
     for number, each in enumerate(given):
-        assert each.detections.confidence is not None
-        each.detections.confidence[:] = scores[number]
-        each.detections.xyxy[:] = [number, 0, number + 10, 36]
-        writer.add_result(each)
+        writer.add_result(with_objects(each, score=scores[number], box=(number, 0, number + 10, 36)))
         if number == 20:
             assert writer.flush()  # a row that is there already is completed
     assert writer.flush()
@@ -114,9 +111,7 @@ def test_questions(tmp_path: Path, writer: IndexWriter, question: dict[str, obje
     told = dataclasses.replace(event(), after=after, start_s=1.0, end_s=4.0, stream_id="cam")
     writer.add_event(told)
     for seq in (30, 120):
-        each = result(1, seq=seq)
-        each.detections.data["phrase"][:] = "person"
-        writer.add_result(each)
+        writer.add_result(with_objects(result(1, seq=seq), phrase="person"))
     assert writer.flush()
     assert bool(query_events(tmp_path, **question)) is found  # type: ignore[arg-type]
     assert bool(query_tracks(tmp_path / "cam", **question)) is found  # type: ignore[arg-type]
@@ -153,9 +148,7 @@ def test_rows_go_with_their_recording(tmp_path: Path, writer: IndexWriter) -> No
     for file in files:
         writer.add_file(file)
     for number in range(60):
-        each = result(1, seq=number)
-        each.detections.data["track_uid"][:] = f"cam:1:{1 + number // 30}"
-        writer.add_result(each)
+        writer.add_result(with_objects(result(1, seq=number), track_id=f"cam:1:{1 + number // 30}"))
     for number, moment_s in enumerate((0.5, 0.6, 1.5)):
         after = dataclasses.replace(sighting(1), time_s=moment_s, wall_time=ZERO + moment_s)
         told = dataclasses.replace(event(), id=f"e{number}", after=after, start_s=moment_s, end_s=moment_s)

@@ -4,7 +4,7 @@ import dataclasses
 import json
 import logging
 from pathlib import Path
-from typing import Any
+from typing import Any, get_args
 
 import pytest
 from event_factory import count_event, event, sighting
@@ -13,12 +13,14 @@ from moving_things import Thing, frame_result
 from result_factory import results
 
 from groundstream.operators.events.engine import RuleEngine
-from groundstream.operators.events.event import Event
+from groundstream.operators.events.event import Event, EventKind, EventType
 from groundstream.operators.events.rules import RULE_KINDS, CountRule, StreamRules
 from groundstream.operators.events.zones import CountLine, Zone
 from groundstream.operators.records.detection import read_records
 from groundstream.operators.records.event import (
     SCHEMA_FILE,
+    EventRecord,
+    SightingRecord,
     delivery_id,
     event_from_record,
     event_record,
@@ -42,6 +44,22 @@ def sent(made: object) -> Any:
 
 def test_the_schema_is_a_schema() -> None:
     Draft202012Validator.check_schema(VALIDATOR.schema)
+
+
+@pytest.mark.parametrize(
+    ("made", "schema"),
+    [(EventRecord, VALIDATOR.schema), (SightingRecord, VALIDATOR.schema["$defs"]["sighting"])],
+)
+def test_types_and_schema_have_the_same_fields(made: type, schema: dict[str, Any]) -> None:
+    assert made.__required_keys__ == set(schema["properties"]) == set(schema["required"])  # type: ignore[attr-defined]
+    assert made.__optional_keys__ == set()  # type: ignore[attr-defined]
+    assert schema["additionalProperties"] is False
+
+
+def test_kinds_and_types_are_those_of_the_schema() -> None:
+    properties = VALIDATOR.schema["properties"]
+    assert tuple(properties["kind"]["enum"]) == get_args(EventKind)
+    assert tuple(properties["type"]["enum"]) == get_args(EventType)
 
 
 @pytest.mark.parametrize("made", EVENTS, ids=lambda each: f"{each.kind}-{each.type}")

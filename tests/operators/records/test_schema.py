@@ -18,6 +18,10 @@ from groundstream.operators.frames import FrameResult
 from groundstream.operators.records.detection import (
     MOST_PHRASES,
     SCHEMA_FILE,
+    DetectionRecord,
+    ModelRecord,
+    ObjectRecord,
+    PhraseScore,
     from_record,
     read_records,
     record,
@@ -26,6 +30,21 @@ from groundstream.operators.records.detection import (
 VALIDATOR = Draft202012Validator(
     json.loads(SCHEMA_FILE.read_text(encoding="utf-8")), format_checker=FormatChecker()
 )
+
+
+@pytest.mark.parametrize(
+    ("made", "schema"),
+    [
+        (DetectionRecord, VALIDATOR.schema),
+        (ModelRecord, VALIDATOR.schema["properties"]["model"]),
+        (ObjectRecord, VALIDATOR.schema["$defs"]["object"]),
+        (PhraseScore, VALIDATOR.schema["$defs"]["object"]["properties"]["phrases"]["items"]),
+    ],
+)
+def test_types_and_schema_have_the_same_fields(made: type, schema: dict[str, Any]) -> None:
+    assert made.__required_keys__ == set(schema["properties"]) == set(schema["required"])  # type: ignore[attr-defined]
+    assert made.__optional_keys__ == set()  # type: ignore[attr-defined]
+    assert schema["additionalProperties"] is False
 
 
 def as_json(made: object) -> Any:

@@ -14,12 +14,12 @@ from groundstream.operators.frames import FrameResult, Position
 from groundstream.operators.sinks.open import open_sink
 from groundstream.operators.sinks.resume import (
     NOTHING,
-    Kept,
+    ExistingOutput,
     Resume,
+    existing_output,
+    existing_video,
     first_track,
     go_on_after,
-    kept_in,
-    kept_in_video,
     lines_backwards,
     whole_bytes,
 )
@@ -54,7 +54,7 @@ def test_a_file_that_was_cut_anywhere_grows_on_to_what_it_would_have_been(kind: 
     for cut in (0, 1, len(whole) - 1, len(whole), *cuts):
         path = tmp_path / f"cut{cut}"
         grown(kind, path).write_bytes(whole[:cut])
-        kept = kept_in(kind, path, live=False)
+        kept = existing_output(kind, path, live=False)
         sink = open_sink(f"{kind}:{path}", "cam", kept.size_bytes)
         for each in RESULTS[kept.seq + 1 :]:
             sink.write(each)
@@ -66,14 +66,14 @@ def test_a_file_that_was_cut_anywhere_grows_on_to_what_it_would_have_been(kind: 
 def test_the_last_frame_is_known_with_its_time(kind: str, tmp_path: Path) -> None:
     path = tmp_path / "file"
     grown(kind, path).touch()
-    assert kept_in(kind, path, live=False) == NOTHING
+    assert existing_output(kind, path, live=False) == NOTHING
     sink = open_sink(f"{kind}:{path}", "cam")
     for each in RESULTS:
         sink.write(each)
-    kept = kept_in(kind, path, live=True)
+    kept = existing_output(kind, path, live=True)
     assert (kept.seq, kept.epoch) == (11, 1)
     assert kept.time_s == pytest.approx(11 / 30, abs=1e-6)
-    again = kept_in(kind, path, live=False)
+    again = existing_output(kind, path, live=False)
     assert again.seq == (11 if kind == "jsonl" else 10)
     sink.close()
 
@@ -83,7 +83,7 @@ def test_events_between_the_records_are_no_frames(tmp_path: Path) -> None:
     write(f"jsonl:{path}", RESULTS[:3])
     with path.open("a") as file:
         file.write(json.dumps({"schema": "groundstream.event/1"}) + "\n" + '{"schema": "groundstr')
-    kept = kept_in("jsonl", path, live=False)
+    kept = existing_output("jsonl", path, live=False)
     assert kept.seq == 2
     assert path.read_bytes()[: kept.size_bytes].endswith(b'event/1"}\n')
 
@@ -112,16 +112,16 @@ def resume(seq: int | None, *, delivered: int | None = None, live: bool = False,
     ("known", "kept", "after"),
     [
         (resume(9), [], 9),  # nothing but what was told
-        (resume(9), [Kept(7, 0.7), Kept(5, 0.5)], 5),  # what is furthest behind decides
-        (resume(9, delivered=3), [Kept(7, 0.7), Kept(3, 0.3)], 3),
-        (resume(9), [Kept(7, 0.7), Kept(-1)], None),  # one output holds nothing
-        (resume(9), [Kept(4)], None),  # nobody knows the time of frame 4
-        (resume(4), [Kept(4)], 4),
+        (resume(9), [ExistingOutput(7, 0.7), ExistingOutput(5, 0.5)], 5),  # what is furthest behind decides
+        (resume(9, delivered=3), [ExistingOutput(7, 0.7), ExistingOutput(3, 0.3)], 3),
+        (resume(9), [ExistingOutput(7, 0.7), ExistingOutput(-1)], None),  # one output holds nothing
+        (resume(9), [ExistingOutput(4)], None),  # nobody knows the time of frame 4
+        (resume(4), [ExistingOutput(4)], 4),
         (resume(None), [], None),
     ],
 )
 def test_a_file_goes_on_where_everyone_has_everything(
-    known: Resume, kept: list[Kept], after: int | None
+    known: Resume, kept: list[ExistingOutput], after: int | None
 ) -> None:
     position = go_on_after(known, kept, None)
     assert (None if position is None else position.seq) == after
@@ -130,13 +130,15 @@ def test_a_file_goes_on_where_everyone_has_everything(
 def test_the_time_of_a_frame_is_looked_up_in_the_records(tmp_path: Path) -> None:
     path = tmp_path / "detections.jsonl"
     write(f"jsonl:{path}", RESULTS)
-    position = go_on_after(resume(20), [Kept(11, 11 / 30), Kept(6)], path)
+    position = go_on_after(resume(20), [ExistingOutput(11, 11 / 30), ExistingOutput(6)], path)
     assert position is not None
     assert (position.seq, position.time_s) == (6, 0.2)
 
 
 def test_a_camera_goes_on_after_the_newest_that_anybody_knows() -> None:
-    position = go_on_after(resume(20, live=True, epoch=2), [Kept(31, 1.5, epoch=3), Kept(7, 0.7)], None)
+    position = go_on_after(
+        resume(20, live=True, epoch=2), [ExistingOutput(31, 1.5, epoch=3), ExistingOutput(7, 0.7)], None
+    )
     assert position is not None
     assert (position.epoch, position.seq) == (3, 31)
 
@@ -156,16 +158,16 @@ def test_track_numbers_do_not_come_again() -> None:
 
 def test_a_video_says_how_many_frames_it_holds(tmp_path: Path) -> None:
     path = tmp_path / "annotated.mp4"
-    assert kept_in_video(path) == Kept(-1, parts=0)
+    assert existing_video(path) == ExistingOutput(-1, parts=0)
     for parts, frames in ((0, 40), (1, 25)):
         sink = VideoSink(path, parts)
         for seq in range(frames):
             sink.write(result(1, seq=seq))
         sink.close()
-    assert kept_in_video(path) == Kept(64, parts=2)
+    assert existing_video(path) == ExistingOutput(64, parts=2)
     data = path.read_bytes()
     path.write_bytes(data[: len(data) * 2 // 3])
-    assert 24 < kept_in_video(path).seq < 64
+    assert 24 < existing_video(path).seq < 64
 
 
 @pytest.fixture(scope="module")

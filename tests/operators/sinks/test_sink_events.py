@@ -17,14 +17,14 @@ from groundstream.operators.events.event import Event
 from groundstream.operators.frames import FrameResult
 from groundstream.operators.records.detection import record
 from groundstream.operators.records.event import delivery_id, event_record
-from groundstream.operators.sinks.base import RecordSink
+from groundstream.operators.sinks.base import Sink
 from groundstream.operators.sinks.jsonl import JsonlSink
 from groundstream.operators.sinks.open import SinkWorker, open_sink, writes_file
 from groundstream.operators.sinks.redis import RedisStreamSink
 from groundstream.operators.sinks.video import VideoSink
 
 
-class Both(RecordSink):
+class Both(Sink):
     """Keeps what it is given, in order; waits while `gate` is shut."""
 
     name = "both"
@@ -154,12 +154,12 @@ def test_events_are_entries_of_redis_and_losses_are_told_by_frames(tmp_path: Pat
         sink = RedisStreamSink(server.url, "key")
         sink.write_event(event())
         sink.write(result(1))
+        sink.close()
         with server.client() as client:
             first, second = (fields for _, fields in client.xrange("key"))
         assert first[b"id"].decode() == delivery_id(event())
         assert json.loads(first[b"record"]) == event_record(event())
         assert json.loads(second[b"record"]) == record(result(1))
-        sink.close()
         assert (sink.pending, sink.dropped) == (0, 0)
     finally:
         server.kill()

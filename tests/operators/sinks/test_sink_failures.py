@@ -16,9 +16,9 @@ import pytest
 from result_factory import results
 
 from groundstream.operators.errors import OutputError
-from groundstream.operators.records.converters import from_coco
+from groundstream.operators.records.coco import from_coco
 from groundstream.operators.records.detection import read_records
-from groundstream.operators.sinks.base import ReaderGone, RecordSink
+from groundstream.operators.sinks.base import ReaderGone, Sink
 from groundstream.operators.sinks.coco import CocoSink, finish_coco
 from groundstream.operators.sinks.csv import CsvSink
 from groundstream.operators.sinks.jsonl import JsonlSink
@@ -26,7 +26,7 @@ from groundstream.operators.sinks.mot import MotSink
 from groundstream.operators.sinks.record_file import STDOUT, RecordFile
 
 SINKS = [JsonlSink, CsvSink, MotSink, CocoSink]
-MakeSink = Callable[[Path], RecordSink]
+MakeSink = Callable[[Path], Sink]
 
 
 @contextlib.contextmanager
@@ -151,7 +151,7 @@ def test_two_writers_of_one_file_are_refused_before_anything_is_lost(make: MakeS
     make(path).close()
 
 
-def fill(sink: RecordSink) -> tuple[int, str]:
+def fill(sink: Sink) -> tuple[int, str]:
     """Write until it fails; return how many results were written, and what was said then."""
     for each in results([4] * 5000):
         try:
@@ -225,7 +225,7 @@ def test_an_error_without_a_remedy_of_its_own_is_still_a_sentence(
     file = RecordFile(tmp_path / "out")
     monkeypatch.setattr(os, "write", write)
     with pytest.raises(OutputError, match=r"out: Input/output error; choose another place$"):
-        file.write("text\n")
+        file.write(b"text\n")
     monkeypatch.undo()
     file.close()
 
@@ -235,11 +235,11 @@ def test_a_named_pipe_without_a_reader_is_an_output_that_nobody_reads(tmp_path: 
     os.mkfifo(pipe)
     reader = os.open(pipe, os.O_RDONLY | os.O_NONBLOCK)
     file = RecordFile(pipe)
-    file.write("one\n")
+    file.write(b"one\n")
     assert os.read(reader, 100) == b"one\n"
     os.close(reader)
     with pytest.raises(ReaderGone, match="nobody reads"):
-        file.write("two\n")
+        file.write(b"two\n")
     file.close()
 
 

@@ -10,16 +10,17 @@ import numpy as np
 import pytest
 from result_factory import detections, result, results
 
-from groundstream.operators.records.converters import from_coco, from_mot, to_coco
+from groundstream.operators.records.coco import from_coco, to_coco
 from groundstream.operators.records.detection import read_records, record
-from groundstream.operators.sinks.base import RecordSink
+from groundstream.operators.records.mot import from_mot
+from groundstream.operators.sinks.base import Sink
 from groundstream.operators.sinks.coco import CocoSink, finish_coco
 from groundstream.operators.sinks.csv import COLUMNS, CsvSink
 from groundstream.operators.sinks.jsonl import JsonlSink
 from groundstream.operators.sinks.mot import MotSink
 
 
-def write_all(sink: RecordSink, counts: list[int]) -> None:
+def write_all(sink: Sink, counts: list[int]) -> None:
     for each in results(counts):
         sink.write(each)
     sink.close()
@@ -100,7 +101,7 @@ def test_a_killed_run_leaves_a_part_from_which_coco_can_be_made(tmp_path: Path) 
 
 
 @pytest.mark.parametrize("make", [JsonlSink, CsvSink, MotSink, CocoSink])
-def test_an_older_file_is_replaced(make: Callable[[Path], RecordSink], tmp_path: Path) -> None:
+def test_an_older_file_is_replaced(make: Callable[[Path], Sink], tmp_path: Path) -> None:
     path = tmp_path / "out"
     write_all(make(path), [4] * 50)
     long = path.stat().st_size

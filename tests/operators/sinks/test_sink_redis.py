@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import json
 import logging
+import re
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -15,7 +16,7 @@ from result_factory import result, results
 
 from groundstream.operators.errors import OutputError
 from groundstream.operators.records.detection import record
-from groundstream.operators.sinks.open import SinkWorker, open_sink
+from groundstream.operators.sinks.open import Sink, SinkWorker, open_sink
 from groundstream.operators.sinks.redis import RedisStreamSink
 
 pytestmark = pytest.mark.server
@@ -34,7 +35,31 @@ def server(tmp_path: Path) -> Iterator[RedisServer]:
 def short_rests(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("groundstream.operators.sinks.redis._FIRST_WAIT_S", 0.02)
     monkeypatch.setattr("groundstream.operators.sinks.redis._LONGEST_WAIT_S", 0.05)
-    monkeypatch.setattr("groundstream.operators.sinks.redis.CLOSE_PATIENCE_S", 0.3)
+    monkeypatch.setattr("groundstream.operators.sinks.server.CLOSE_PATIENCE_S", 0.3)
+
+
+def wait_until(condition: Callable[[], bool]) -> None:
+    deadline = time.monotonic() + 60
+    while not condition():
+        assert time.monotonic() < deadline
+        time.sleep(0.005)
+
+
+def refusal(sink: Sink) -> OutputError:
+    """Write until the sink says that it never will be able to; return its words."""
+    refused: list[OutputError] = []
+
+    def write() -> bool:
+        try:
+            sink.write(result())
+        except OutputError as error:
+            refused.append(error)
+        return bool(refused)
+
+    wait_until(write)
+    with pytest.raises(OutputError, match=re.escape(str(refused[0]))):
+        sink.close()
+    return refused[0]
 
 
 def never(name: str, error: OutputError) -> None:
@@ -71,16 +96,15 @@ def test_the_stream_is_trimmed(server: RedisServer) -> None:
 def test_what_waits_is_delivered_in_one_round_trip(server: RedisServer) -> None:
     sink = RedisStreamSink(server.url, KEY)
     sink.write(result())
+    wait_until(lambda: sink.pending == 0)
     server.kill()
-    for each in results([1] * 151)[1:]:
+    for each in results([1] * 152)[1:]:
         sink.write(each)
-    assert sink.pending == 150
+    assert sink.pending == 151
     server.start()
-    time.sleep(0.06)
+    wait_until(lambda: sink.pending == 0)
     with server.client() as client:
-        before = client.info("stats")["total_reads_processed"]
-        sink.write(result(1, seq=151))
-        reads = client.info("stats")["total_reads_processed"] - before
+        reads = client.info("stats")["total_reads_processed"]
     sink.close()
     assert [name for name, _ in entries(server)] == [f"cam:1:{seq}" for seq in range(1, 152)]
     assert reads < 40  # 151 entries in pieces as large as the server reads at once, not one by one
@@ -104,8 +128,8 @@ def test_a_server_that_dies_and_comes_back_misses_no_record_and_keeps_the_order(
     assert list(dict.fromkeys(names)) == [f"cam:1:{seq}" for seq in range(400)]
     assert (worker.counters.written, worker.counters.dropped) == (400, 0)
     assert [row.levelno for row in caplog.records] == [logging.WARNING] * 2
-    assert "records wait here until it can" in caplog.records[0].getMessage()
-    assert "all that waited is delivered" in caplog.records[1].getMessage()
+    assert "cannot be reached, messages wait until it can" in caplog.records[0].getMessage()
+    assert re.search("can be reached again; [0-9]+ messages wait", caplog.records[1].getMessage())
 
 
 def test_what_the_spool_cannot_hold_is_reported_in_the_next_record(server: RedisServer) -> None:
@@ -121,7 +145,6 @@ def test_what_the_spool_cannot_hold_is_reported_in_the_next_record(server: Redis
     assert 20 <= dropped <= 22
     assert (worker.counters.written, worker.counters.waiting) == (0, 30 - dropped)
     server.start()
-    time.sleep(0.06)
     worker.close()
     arrived = entries(server)
     assert [name for name, _ in arrived] == [f"cam:1:{seq}" for seq in range(dropped, 30)]
@@ -144,7 +167,7 @@ def test_a_server_that_stays_away_is_an_error_at_the_end(tmp_path: Path, server:
     worker.close()
     assert len(errors) == 1
     assert errors[0].startswith(
-        f"redis: 5 records could not be delivered to stream {KEY} of Redis at 127.0.0.1:"
+        f"redis: 5 messages could not be delivered to stream {KEY} of Redis at 127.0.0.1:"
     )
     assert (worker.counters.written, worker.counters.dropped, worker.counters.waiting) == (0, 5, 0)
 
@@ -152,21 +175,24 @@ def test_a_server_that_stays_away_is_an_error_at_the_end(tmp_path: Path, server:
 def test_a_key_of_another_kind_is_refused_at_once(server: RedisServer) -> None:
     with server.client() as client:
         client.set(KEY, "a string")
-    sink = RedisStreamSink(server.url, KEY)
-    with pytest.raises(OutputError, match=r"cannot write to stream groundstream:cam of Redis at .*WRONGTYPE"):
-        sink.write(result())
-    sink.close()
+    said = str(refusal(RedisStreamSink(server.url, KEY)))
+    assert re.match(r"cannot write to stream groundstream:cam of Redis at .*WRONGTYPE", said)
+    with_one = RedisStreamSink(server.url, KEY)
+    with_one.write(result())
+    with pytest.raises(OutputError, match="WRONGTYPE"):  # also where nothing is written after it
+        with_one.close()
+    assert (with_one.pending, with_one.dropped) == (0, 1)
 
 
-def test_a_full_server_is_waited_for(server: RedisServer) -> None:
+def test_a_full_server_is_waited_for(server: RedisServer, caplog: pytest.LogCaptureFixture) -> None:
     with server.client() as client:
         client.config_set("maxmemory", "1")
         sink = RedisStreamSink(server.url, KEY)
         for each in results([1] * 3):
             sink.write(each)
+        wait_until(lambda: "used memory > 'maxmemory'" in caplog.text)
         assert sink.pending == 3
         client.config_set("maxmemory", "0")
-    time.sleep(0.06)
     sink.write(result(1, seq=3))
     sink.close()
     assert [name for name, _ in entries(server)] == [f"cam:1:{seq}" for seq in range(4)]
@@ -185,12 +211,10 @@ def test_tls_and_a_password_work_and_a_wrong_one_is_refused_and_stays_secret(
             (server.url.replace("correct-horse", "battery-staple"), "invalid"),
             (server.url.replace(":correct-horse@", ""), "wants a password"),
         ):
-            sink = open_sink(wrong, "cam")
-            with pytest.raises(OutputError, match=said) as caught:
-                sink.write(result())
-            assert "staple" not in str(caught.value)
-            assert caught.value.__cause__ is None
-            sink.close()
+            error = refusal(open_sink(wrong, "cam"))
+            assert said in str(error)
+            assert "staple" not in str(error)
+            assert error.__cause__ is None
     finally:
         server.kill()
     assert caplog.records == []

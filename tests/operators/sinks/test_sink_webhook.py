@@ -21,7 +21,8 @@ from typing import Any
 
 import pytest
 from event_factory import count_event, event
-from redis_server import free_port, self_signed
+from ports import free_port
+from redis_server import self_signed
 from result_factory import result
 
 from groundstream.operators.errors import ConfigError
@@ -97,7 +98,7 @@ def receiver() -> Iterator[Receiver]:
 def short_rests(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("groundstream.operators.sinks.webhook._FIRST_WAIT_S", 0.02)
     monkeypatch.setattr("groundstream.operators.sinks.webhook._LONGEST_WAIT_S", 0.05)
-    monkeypatch.setattr("groundstream.operators.sinks.webhook.CLOSE_PATIENCE_S", 60.0)
+    monkeypatch.setattr("groundstream.operators.sinks.server.CLOSE_PATIENCE_S", 60.0)
 
 
 @pytest.fixture
@@ -251,7 +252,7 @@ def test_a_receiver_that_was_away_gets_everything_in_order(
 def test_what_is_not_delivered_goes_out_with_the_next_run(
     receiver: Receiver, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
-    monkeypatch.setattr("groundstream.operators.sinks.webhook.CLOSE_PATIENCE_S", 0.1)
+    monkeypatch.setattr("groundstream.operators.sinks.server.CLOSE_PATIENCE_S", 0.1)
     receiver.stop()
     first = hook(receiver, tmp_path)
     for seq in range(5):
@@ -330,7 +331,7 @@ def test_a_killed_run_loses_nothing_that_the_sink_took(receiver: Receiver, tmp_p
 def test_tls_works_and_a_stranger_is_not_trusted(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
-    monkeypatch.setattr("groundstream.operators.sinks.webhook.CLOSE_PATIENCE_S", 0.1)
+    monkeypatch.setattr("groundstream.operators.sinks.server.CLOSE_PATIENCE_S", 0.1)
     receiver, pair = Receiver(), self_signed(tmp_path)
     receiver.start(pair)
     try:

@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+import json
+import pickle
 import threading
 import time
 from collections.abc import Callable
@@ -10,10 +12,11 @@ from result_factory import result, results
 
 from groundstream.operators.errors import OutputError
 from groundstream.operators.frames import FrameResult
-from groundstream.operators.sinks.open import ReaderGone, RecordSink, SinkWorker
+from groundstream.operators.records.detection import record
+from groundstream.operators.sinks.open import ReaderGone, Sink, SinkWorker
 
 
-class Memory(RecordSink):
+class Memory(Sink):
     """Keeps what it is given; waits before each result while `gate` is shut, fails at `fails_at`."""
 
     name = "memory"
@@ -43,10 +46,11 @@ class Memory(RecordSink):
         return [result.frame.seq for result in self.results]
 
 
-class Drawing:
+class Drawing(Sink):
     """A sink that needs pictures."""
 
     name = "drawing"
+    needs_picture = True
 
     def __init__(self) -> None:
         self.pictures: list[object] = []
@@ -130,9 +134,45 @@ def test_queues_hold_no_pixels_except_for_sinks_that_draw() -> None:
         worker.put(given)
         worker.close()
     (kept,) = memory.results
-    assert not isinstance(kept.frame.picture, av.VideoFrame)
+    assert kept.frame.picture is None
     assert (kept.frame.width, kept.frame.height) == (320, 180)
     assert drawing.pictures == [given.frame.picture]
+    assert isinstance(given.frame.picture, av.VideoFrame)
+
+
+def test_sinks_share_one_record_and_its_bytes_unless_one_has_lost_something() -> None:
+    given = result(2, seq=1)
+    sinks = [Memory(), Memory(), Memory()]
+    sinks[2].gate.clear()
+    for sink in sinks:
+        worker = SinkWorker(sink, capacity=1, when_full="drop_oldest", on_error=never)
+        worker.put(result(0))
+        if sink is sinks[2]:
+            assert sink.entered.acquire(timeout=20)
+            worker.put(result(0))  # goes, for the next one
+        else:
+            wait_until(lambda sink=sink: len(sink.results) == 1)  # type: ignore[misc]
+        worker.put(given)
+        sink.gate.set()
+        worker.close()
+    one, other, behind = (sink.results[-1] for sink in sinks)
+    assert one is other
+    assert one.record_json is other.record_json
+    assert json.loads(one.record_json) == one.record == record(given)
+    assert one.record["dropped_since_last"] == {}
+    assert behind.record["dropped_since_last"] == {"memory_full": 1}
+    assert {**behind.record, "dropped_since_last": {}} == one.record
+
+
+def test_a_result_on_its_way_to_another_process_takes_nothing_along_that_can_be_made_again() -> None:
+    given = result(2).without_picture
+    size = len(pickle.dumps(given))
+    assert given.record_json
+    assert len(given.detections) == 2
+    sent = pickle.dumps(given)
+    assert len(sent) == size
+    back = pickle.loads(sent)
+    assert (back.objects, back.record, back.frame.width) == (given.objects, given.record, 640)
 
 
 @pytest.mark.parametrize(
@@ -175,6 +215,7 @@ def test_a_sink_that_fails_while_it_is_finished_is_reported() -> None:
     assert (errors, worker.counters.written) == (["no room for the end"], 1)
 
 
+@pytest.mark.alone
 def test_a_sink_that_hangs_is_left_after_the_time_that_was_given() -> None:
     sink, errors = Memory(), list[str]()
     sink.gate.clear()

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from groundstream.operators.errors import OutputError
-from groundstream.operators.sinks.spool import DiskSpool, MemorySpool, Parcel, Spool
+from groundstream.operators.sinks.delivery import DiskSpool, MemorySpool, Message, Spool
 
 
 @pytest.fixture(params=["memory", "disk"])
@@ -18,20 +18,20 @@ def spool(request: pytest.FixtureRequest, tmp_path: Path) -> Spool:
     return MemorySpool(1000) if request.param == "memory" else DiskSpool(tmp_path / "a" / "spool", 1000)
 
 
-def parcel(number: int, size: int = 100) -> Parcel:
-    return Parcel("event", f"id-{number}", bytes([number % 256]) * size)
+def message(number: int, size: int = 100) -> Message:
+    return Message("event", f"id-{number}", bytes([number % 256]) * size)
 
 
 def ids(spool: Spool) -> list[str]:
-    return [each.id for _, each in spool.head(1000)]
+    return [each.id for _, each in spool.oldest(1000)]
 
 
 def test_what_comes_first_is_ahead(spool: Spool) -> None:
-    assert (len(spool), spool.head(5)) == (0, [])
-    given_up = [spool.put(parcel(number)) for number in range(10)]
-    assert (given_up, len(spool)) == ([0] * 10, 10)
-    head = spool.head(3)
-    assert [each for _, each in head] == [parcel(0), parcel(1), parcel(2)]
+    assert (len(spool), spool.oldest(5)) == (0, [])
+    given_up = [spool.put(message(number)) for number in range(10)]
+    assert (given_up, len(spool)) == ([[]] * 10, 10)
+    head = spool.oldest(3)
+    assert [each for _, each in head] == [message(0), message(1), message(2)]
     spool.remove([number for number, _ in head])
     spool.remove([number for number, _ in head])  # not there any more
     assert ids(spool) == [f"id-{number}" for number in range(3, 10)]
@@ -40,20 +40,20 @@ def test_what_comes_first_is_ahead(spool: Spool) -> None:
 
 
 def test_a_full_one_gives_up_the_oldest(spool: Spool) -> None:
-    given_up = [spool.put(parcel(number)) for number in range(12)]
-    assert given_up == [0] * 10 + [1, 1]
+    given_up = [spool.put(message(number)) for number in range(12)]
+    assert given_up == [[]] * 10 + [[message(0)], [message(1)]]
     assert ids(spool) == [f"id-{number}" for number in range(2, 12)]
-    assert spool.put(parcel(12, size=250)) == 3
-    assert spool.put(parcel(13, size=5000)) == 8  # larger than all room: it alone
+    assert spool.put(message(12, size=250)) == [message(2), message(3), message(4)]
+    assert len(spool.put(message(13, size=5000))) == 8  # larger than all room: it alone
     assert ids(spool) == ["id-13"]
-    assert spool.put(parcel(14)) == 1
+    assert [each.id for each in spool.put(message(14))] == ["id-13"]
     spool.close()
 
 
 def test_room_is_there_again_after_removal(spool: Spool) -> None:
     for number in range(100):
-        assert spool.put(parcel(number)) == 0
-        spool.remove([spool.head(1)[0][0]])
+        assert spool.put(message(number)) == []
+        spool.remove([spool.oldest(1)[0][0]])
     assert len(spool) == 0
     spool.close()
 
@@ -61,12 +61,12 @@ def test_room_is_there_again_after_removal(spool: Spool) -> None:
 def test_a_file_keeps_what_it_took(tmp_path: Path) -> None:
     first = DiskSpool(tmp_path / "spool", 1000)
     for number in range(5):
-        first.put(parcel(number))
-    first.remove([first.head(1)[0][0]])
+        first.put(message(number))
+    first.remove([first.oldest(1)[0][0]])
     first.close()
     second = DiskSpool(tmp_path / "spool", 1000)
     assert (len(second), ids(second)) == (4, ["id-1", "id-2", "id-3", "id-4"])
-    assert [second.put(parcel(number)) for number in range(5, 12)] == [0] * 6 + [1]
+    assert [second.put(message(number)) for number in range(5, 12)] == [[]] * 6 + [[message(1)]]
     second.close()
 
 
@@ -74,7 +74,7 @@ def test_a_file_is_of_one_process_at_a_time(tmp_path: Path) -> None:
     first = DiskSpool(tmp_path / "spool", 1000)
     with pytest.raises(OutputError, match=r"is used by another run; give each its own \(#spool=FILE"):
         DiskSpool(tmp_path / "spool", 1000)
-    first.put(parcel(1))
+    first.put(message(1))
     first.close()
     DiskSpool(tmp_path / "spool", 1000).close()
 
@@ -98,10 +98,10 @@ def test_what_is_no_spool_is_refused_and_left_alone(tmp_path: Path) -> None:
 FILLER = """
 import sys
 from pathlib import Path
-from groundstream.operators.sinks.spool import DiskSpool, Parcel
+from groundstream.operators.sinks.delivery import DiskSpool, Message
 spool = DiskSpool(Path(sys.argv[1]), 10_000_000)
 for number in range(1_000_000):
-    spool.put(Parcel("event", str(number), b"x" * 300))
+    spool.put(Message("event", str(number), b"x" * 300))
     print(number, flush=True)
 """
 
@@ -116,7 +116,7 @@ def test_a_killed_process_loses_nothing_that_was_taken(tmp_path: Path) -> None:
             last = int(line)
     child.wait()
     spool = DiskSpool(tmp_path / "spool", 10_000_000)
-    kept = [int(each.id) for _, each in spool.head(1_000_000)]
+    kept = [int(each.id) for _, each in spool.oldest(1_000_000)]
     assert kept[: last + 1] == list(range(last + 1))
     assert len(kept) <= last + 2
     spool.close()

@@ -1,3 +1,4 @@
+import dataclasses
 import os
 import signal
 import subprocess
@@ -7,36 +8,17 @@ from pathlib import Path
 import av
 import numpy as np
 import pytest
-import supervision as sv
 
 from groundstream.models.types import ModelInfo, Prompt
 from groundstream.operators.errors import OutputError
-from groundstream.operators.frames import Frame, FrameResult
+from groundstream.operators.frames import Frame, FrameResult, SeenObject
 from groundstream.operators.sinks.video import VideoSink
-from groundstream.operators.tracking.association import no_objects
 
 PROMPT = Prompt.of(["红色汽车", "dog"])
 MODEL = ModelInfo("fake", "fake", "0", "0", "phrase")
 
 
-def one_object() -> sv.Detections:
-    empty = no_objects(PROMPT)
-    data = {
-        "phrase": np.array(["红色汽车"]),
-        "phrase_scores": np.array([[0.9, 0.1]], np.float32),
-        "track_uid": np.array(["cam:1:7"]),
-        "state": np.array(["confirmed"]),
-        "age_s": np.array([1.0], np.float32),
-        "interpolated": np.array([False]),
-    }
-    assert set(data) == set(empty.data)
-    return sv.Detections(
-        xyxy=np.array([[20, 40, 60, 70]], np.float32),
-        confidence=np.array([0.9], np.float32),
-        class_id=np.array([0]),
-        tracker_id=np.array([7]),
-        data=data,
-    )
+SEEN = SeenObject("cam:1:7", "红色汽车", 0.9, (20, 40, 60, 70), "confirmed", 7, 0, (0.9, 0.1), 1.0)
 
 
 def result(
@@ -45,7 +27,7 @@ def result(
     pixels = np.full((*size, 3), 90, np.uint8)
     picture = av.VideoFrame.from_ndarray(pixels, "rgb24").reformat(format="yuv420p")
     frame = Frame("cam", epoch, seq, time_s, wall_time, picture)
-    return FrameResult(frame, PROMPT, MODEL, one_object())
+    return FrameResult(frame, PROMPT, MODEL, (SEEN,))
 
 
 def times(path: Path) -> list[float]:
@@ -68,8 +50,7 @@ def test_every_frame_is_there_at_its_own_time(tmp_path: Path) -> None:
 
 def test_objects_are_drawn_and_lost_ones_are_not(tmp_path: Path) -> None:
     sink = VideoSink(tmp_path / "a.mp4")
-    seen, lost = result(0, 0.0), result(1, 1.0)
-    lost.detections.data["state"][:] = "lost"
+    seen, lost = result(0, 0.0), dataclasses.replace(result(1, 1.0), objects=(SEEN._replace(state="lost"),))
     sink.write(seen)
     sink.write(lost)
     sink.close()
@@ -126,6 +107,7 @@ for seq in range(10_000):
 """
 
 
+@pytest.mark.slow
 def test_a_killed_run_leaves_a_video_that_plays(tmp_path: Path) -> None:
     path = tmp_path / "a.mp4"
     code = _CHILD.format(here=str(Path(__file__).parent), path=str(path))

@@ -243,6 +243,7 @@ def test_a_missing_file_is_not_blamed_on_the_hardware(tmp_path: Path) -> None:
         opened(tmp_path / "text.mp4", hwaccel="cuda")
 
 
+@pytest.mark.alone
 def test_live_plays_in_real_time_and_never_waits_for_the_consumer(clip: ClipMaker) -> None:
     path = clip(fps=50, frames=40)
     started = time.monotonic()
@@ -267,6 +268,7 @@ def test_a_file_waits_for_a_slow_consumer(clip: ClipMaker) -> None:
         assert [first.seq, *(frame.seq for frame in source)] == list(range(45))
 
 
+@pytest.mark.alone
 def test_close_ends_a_waiting_iteration_from_another_thread(clip: ClipMaker) -> None:
     source = opened(clip(times_ms=[0, 60_000], fps=1), semantics="live")
     threading.Timer(0.1, source.close).start()

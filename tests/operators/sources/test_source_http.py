@@ -124,6 +124,7 @@ def test_a_range_of_a_recording(site: str) -> None:
     assert times == pytest.approx([number / 16 for number in range(20, 32)], abs=1e-3)
 
 
+@pytest.mark.alone
 def test_a_finished_recording_played_live_ends_and_is_paced(site: str) -> None:
     started = time.monotonic()
     with opened(f"{site}/clip.mp4", semantics="live") as source:
@@ -133,6 +134,7 @@ def test_a_finished_recording_played_live_ends_and_is_paced(site: str) -> None:
     assert len(frames) + source.counters.frames_dropped["newer_frame"] == 24
 
 
+@pytest.mark.alone
 def test_a_live_playlist_is_followed_at_its_pace_until_it_is_finished(site: str) -> None:
     with Watcher(f"{site}/live.m3u8") as camera:
         assert camera.source.semantics == "live"
@@ -146,6 +148,7 @@ def test_a_live_playlist_is_followed_at_its_pace_until_it_is_finished(site: str)
     assert all(1 / 17 < gap < 0.5 for gap in gaps), gaps
 
 
+@pytest.mark.slow
 def test_a_live_playlist_in_order_to_its_end(site: str) -> None:
     with Watcher(f"{site}/live.m3u8", semantics="file") as camera:
         camera.wait_until(lambda: camera.ended, 15)

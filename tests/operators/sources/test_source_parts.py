@@ -108,6 +108,7 @@ def test_sampling_across_a_gap_keeps_the_grid() -> None:
     ]
 
 
+@pytest.mark.alone
 def test_pace_is_real_time_and_ends_on_closing() -> None:
     closing = threading.Event()
     pacer = Pacer(closing)

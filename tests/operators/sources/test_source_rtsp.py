@@ -139,6 +139,7 @@ def test_the_end_of_a_connection_that_was_given_up_disturbs_nothing(serve: Serve
     assert [f.epoch for f in camera.frames] == sorted(f.epoch for f in camera.frames)
 
 
+@pytest.mark.alone
 def test_close_is_prompt_while_a_read_hangs(serve: ServerMaker) -> None:
     server = serve()
     camera = Watcher(server.url, patience_s=1.0)
@@ -150,6 +151,7 @@ def test_close_is_prompt_while_a_read_hangs(serve: ServerMaker) -> None:
     camera.wait_until(lambda: hanging() == 0, 8)
 
 
+@pytest.mark.alone
 def test_threads_that_hang_are_bounded(serve: ServerMaker, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(source_open, "_GRACE_S", 60.0)  # as if libav did not end its reads
     server = serve()

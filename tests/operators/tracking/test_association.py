@@ -1,8 +1,10 @@
 import numpy as np
+import pytest
 import supervision as sv
 
 from groundstream.models.types import PicturePlan, Prompt, RawDetections
-from groundstream.operators.tracking.association import PhraseTracker, no_objects
+from groundstream.operators.frames import to_detections
+from groundstream.operators.tracking.association import PhraseTracker, merge_overlapping
 from groundstream.operators.tracking.phrases import PhraseMemory, PhraseRule
 from groundstream.operators.tracking.tracker import Tracker
 
@@ -28,9 +30,10 @@ class Scene:
         table = np.array([scores for _, scores in objects], np.float32)
         raw = RawDetections(boxes, table.reshape(-1, len(self.prompt.phrases)))
         self.step += 1
-        return self.tracks.update(
+        self.objects = self.tracks.update(
             raw, PLAN, self.prompt, epoch=self.epoch, time_s=self.step / 10, frame_bgr=no_frame
         )
+        return to_detections(self.objects, len(self.prompt.phrases))
 
 
 def test_boxes_come_in_frame_pixels_with_phrase_id_and_state() -> None:
@@ -45,6 +48,12 @@ def test_boxes_come_in_frame_pixels_with_phrase_id_and_state() -> None:
     np.testing.assert_allclose(second.xyxy, [[22, 20, 62, 100]])
     np.testing.assert_allclose(second.data["phrase_scores"], [[0.9, 0.1]])
     np.testing.assert_allclose(second.confidence, [0.9])
+    (seen,) = scene.objects
+    assert (seen.track_id, seen.number, seen.phrase, seen.phrase_index) == ("cam:1:1", 1, "red car", 0)
+    assert (seen.state, seen.interpolated, seen.zones) == ("confirmed", False, ())
+    assert seen.score == seen.phrase_scores[0] == pytest.approx(0.9)
+    assert seen.box == pytest.approx((22, 20, 62, 100))
+    assert seen.age_s == pytest.approx(0.0)
 
 
 def test_a_confirmed_object_that_is_missed_is_lost_then_gone() -> None:
@@ -98,9 +107,42 @@ def test_a_new_epoch_forgets_tracks_and_counts_from_one() -> None:
     assert scene.see((15, (0.9, 0.1))).data["track_uid"].tolist() == ["cam:2:1"]
 
 
-def test_no_objects_has_all_fields() -> None:
-    empty = no_objects(PROMPT)
-    found = Scene().see((10, (0.9, 0.1)))
-    assert set(empty.data) == set(found.data)
+def test_no_objects_have_all_fields() -> None:
+    empty, found = to_detections((), 2), Scene().see((10, (0.9, 0.1)))
+    assert {name: column.dtype.kind for name, column in empty.data.items()} == {
+        name: column.dtype.kind for name, column in found.data.items()
+    }
     assert empty.data["phrase_scores"].shape == (0, 2)
     assert empty.xyxy.shape == (0, 4)
+    for name in ("confidence", "class_id", "tracker_id"):
+        assert getattr(empty, name).dtype == getattr(found, name).dtype
+
+
+def raw(*rows: tuple[tuple[float, float, float, float], tuple[float, ...]]) -> RawDetections:
+    return RawDetections(
+        np.array([box for box, _ in rows], np.float32), np.array([scores for _, scores in rows], np.float32)
+    )
+
+
+def test_one_thing_under_two_phrases_is_one_candidate() -> None:
+    merged = merge_overlapping(raw(((0, 0, 10, 10), (0.9, 0)), ((0, 0, 10, 9), (0.1, 0.6))), 0.7)
+    np.testing.assert_allclose(merged.boxes_model, [[0, 0, 10, 10]])
+    np.testing.assert_allclose(merged.phrase_scores, [[0.9, 0.6]])
+
+
+def test_apart_stays_apart() -> None:
+    candidates = raw(((0, 0, 10, 10), (0.9,)), ((8, 0, 18, 10), (0.8,)))
+    assert len(merge_overlapping(candidates, 0.7).boxes_model) == 2
+
+
+def test_a_merged_box_does_not_pull_in_its_own_neighbours() -> None:
+    chain = raw(((0, 0, 10, 10), (0.9,)), ((2, 0, 12, 10), (0.8,)), ((4, 0, 14, 10), (0.7,)))
+    np.testing.assert_allclose(merge_overlapping(chain, 0.6).boxes_model[:, 0], [0, 4])
+
+
+def test_empty_and_single_and_flat_boxes() -> None:
+    assert merge_overlapping(RawDetections.empty(3), 0.7).phrase_scores.shape == (0, 3)
+    one = raw(((0, 0, 10, 10), (0.9,)))
+    assert merge_overlapping(one, 0.7) is one
+    flat = raw(((0, 0, 0, 10), (0.9,)), ((0, 0, 0, 10), (0.8,)))
+    assert 1 <= len(merge_overlapping(flat, 0.7).boxes_model) <= 2

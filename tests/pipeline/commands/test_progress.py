@@ -2,6 +2,7 @@ import io
 import time
 from pathlib import Path
 
+import pytest
 from coloured import PHRASES, make_coloured
 from rich.console import Console
 
@@ -31,6 +32,7 @@ def test_a_file_has_a_bar_with_position_and_rate(tmp_path: Path) -> None:
     assert "fps" in shown
 
 
+@pytest.mark.slow
 def test_a_camera_has_counters(tmp_path: Path) -> None:
     shown = shown_of(tmp_path, "live", terminal=True)
     assert "dropped" in shown

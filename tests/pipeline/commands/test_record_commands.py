@@ -44,6 +44,7 @@ def recording(out: Path, segment_s: float) -> dict[str, Any]:
     }
 
 
+@pytest.mark.slow
 def test_a_run_that_goes_on_can_be_asked(capsys: Shell, clip: Path, tmp_path: Path) -> None:
     live, early, late = {"source": str(clip), "id": "live", "semantics": "live"}, None, None
     with open_pipeline([], PHRASES, streams=[live], executor="local", **recording(tmp_path, 3)) as pipeline:
@@ -85,6 +86,7 @@ def early_answers(capsys: Shell, out: Path) -> Any:
     return call(capsys, "export", out, "--from", 0, "--to", 1)
 
 
+@pytest.mark.slow
 def test_streams_are_told_apart(capsys: Shell, two: Path) -> None:
     every = call(capsys, "events", two).stdout.splitlines()
     first = call(capsys, "events", two, "--stream", "one").stdout.splitlines()

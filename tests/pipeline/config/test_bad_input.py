@@ -105,6 +105,7 @@ def test_bad_input_is_one_clear_sentence(
     assert done.stderr.count("\n") == 1, done.stderr
 
 
+@pytest.mark.slow
 def test_a_truncated_file_gives_what_it_has(tmp_path: Path) -> None:
     whole = make_coloured(tmp_path / "whole.ts", frames=60)
     cut = tmp_path / "cut.ts"
@@ -118,6 +119,7 @@ def test_a_truncated_file_gives_what_it_has(tmp_path: Path) -> None:
     assert len(times_of(tmp_path / "o" / "annotated.mp4")) == len(records)
 
 
+@pytest.mark.slow
 def test_one_bad_file_hinders_no_other(tmp_path: Path) -> None:
     good = make_coloured(tmp_path / "good.mp4", frames=10)
     done = groundstream(
@@ -129,6 +131,7 @@ def test_one_bad_file_hinders_no_other(tmp_path: Path) -> None:
     assert len(records_of(tmp_path / "o" / "good" / "detections.jsonl")) == 10
 
 
+@pytest.mark.slow
 def test_a_full_disk_keeps_what_was_written(tmp_path: Path, full_disk: Path) -> None:
     clip = make_coloured(tmp_path / "clip.mp4", frames=600)
     done = groundstream(

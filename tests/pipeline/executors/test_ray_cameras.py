@@ -10,8 +10,9 @@ from pathlib import Path
 import pytest
 import yaml
 from coloured import command, ids_by_phrase, make_coloured, records_of
+from ports import free_port
 from ray_runs import frames_in, processes, wait_until
-from rtsp_server import RtspServer, free_port
+from rtsp_server import RtspServer
 
 PASSWORD = "s3cr3t-camera"
 FRAMES = 80

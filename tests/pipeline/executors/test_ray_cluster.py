@@ -13,9 +13,9 @@ from pathlib import Path
 
 import pytest
 from coloured import ALL, command, make_coloured, records_of
+from ports import free_port
 from ray_cluster import RayNodes
 from ray_runs import KILLS, check_whole, frames_in, wait_until
-from rtsp_server import free_port
 
 FRAMES = 600
 TOKEN = "s3cr3t-t0ken-" * 3

@@ -100,6 +100,7 @@ def long_clip(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return make_coloured(tmp_path_factory.mktemp("clip") / "long.mp4", 60 * FPS, fps=FPS)
 
 
+@pytest.mark.slow
 def test_two_files_in_one_process(clip: Path, tmp_path: Path) -> None:
     with open_local(two_streams(clip), tmp_path) as pipeline:
         pipeline.run()
@@ -107,6 +108,7 @@ def test_two_files_in_one_process(clip: Path, tmp_path: Path) -> None:
     check_two_files(tmp_path)
 
 
+@pytest.mark.slow
 def test_a_stream_is_removed_while_its_clip_is_open(long_clip: Path, tmp_path: Path) -> None:
     check_removal(open_local(live_streams(long_clip), tmp_path), tmp_path)
 

@@ -5,14 +5,12 @@ import time
 from collections import Counter
 
 import av
-import numpy as np
 import pytest
-import supervision as sv
 
 from groundstream.models.types import ModelInfo, Prompt
 from groundstream.operators.detector.batcher import BatcherCounters
 from groundstream.operators.errors import DetectorUnavailable, OutputError, Reason, SourceError
-from groundstream.operators.frames import Frame, FrameResult
+from groundstream.operators.frames import Frame, FrameResult, SeenObject
 from groundstream.operators.sources.base import SourceCounters, SourceStatus
 from groundstream.pipeline.observe.health import PipelineHealth, StreamMeter, detector_health, stream_health
 
@@ -21,9 +19,8 @@ def result(
     states: list[str], *, read_ago_s: float = 0.0, time_s: float = 1.0, stale: bool = False
 ) -> FrameResult:
     """Return a result whose frame was read `read_ago_s` ago, with one object for each of `states`."""
-    boxes = np.tile(np.float32([10, 10, 50, 50]), (len(states), 1)).reshape(-1, 4)
     frame = Frame("cam", 1, 0, time_s, time.time() - read_ago_s, av.VideoFrame(64, 64, "yuv420p"))
-    found = sv.Detections(xyxy=boxes, data={"state": np.array(states, "<U9")})
+    found = tuple(SeenObject("", "dog", 0.5, (10, 10, 50, 50), state) for state in states)
     return FrameResult(
         frame, Prompt.of(["dog"]), ModelInfo("fake", "fake", "0", "f", "phrase"), found, stale=stale
     )

@@ -10,7 +10,7 @@ import pytest
 
 from groundstream.operators.errors import OutputError
 from groundstream.operators.frames import Position
-from groundstream.operators.sinks.resume import Kept, Resume
+from groundstream.operators.sinks.resume import ExistingOutput, Resume
 from groundstream.pipeline.config.run import OutputConfig
 from groundstream.pipeline.streams.outputs import SINK_CAPACITY, StreamOutputs
 
@@ -91,7 +91,7 @@ def test_what_is_kept_is_asked_of_files_and_guessed_of_servers(tmp_path: Path) -
     resume = Resume(Position(1, 100, 10.0), None, live=False, has_end=True)
     kept = outputs(url, *servers, dir=tmp_path, video=False).kept(resume)
     assert (kept["records"].seq, kept[url].seq) == (2, 1)
-    assert [kept[server] for server in servers] == [Kept(100 - SINK_CAPACITY)] * 2
+    assert [kept[server] for server in servers] == [ExistingOutput(100 - SINK_CAPACITY)] * 2
     assert kept.keys() == {"records", url, *servers}
 
 

@@ -6,15 +6,12 @@ from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import pytest
-import supervision as sv
 from dying_processes import DyingDetector
 
 from groundstream.models.types import ModelInfo, Prompt
 from groundstream.operators.errors import OutputError, Reason, SourceError
 from groundstream.operators.frames import Frame, FrameResult, Position
-from groundstream.operators.sinks.worker import PictureSize
 from groundstream.operators.utils.backoff import Backoff
 from groundstream.pipeline.config.run import make_config
 from groundstream.pipeline.detectors.messages import ProcessLost
@@ -30,9 +27,9 @@ LOST = ProcessLost("it died")
 
 
 def result(seq: int) -> FrameResult:
-    frame = Frame("cam", 1, seq, seq / 10, 0.0, PictureSize(64, 48))  # type: ignore[arg-type]
+    frame = Frame("cam", 1, seq, seq / 10, 0.0, None, width=64, height=48)
     info = ModelInfo("fake", "fake", "0", "0", "phrase")
-    return FrameResult(frame, PROMPT, info, sv.Detections(xyxy=np.zeros((0, 4), np.float32)))
+    return FrameResult(frame, PROMPT, info, ())
 
 
 def updates(*seqs: int, ended: bool = False, live: bool = False, **values: Any) -> Updates:

@@ -179,6 +179,7 @@ def test_restyling_keeps_the_silhouette(name):
     assert (rgba == before).all()
 
 
+@pytest.mark.slow
 def test_preview_writes_a_sheet(tmp_path, monkeypatch, capsys):
     with BankWriter(tmp_path / "bank") as writer:
         for number, name in enumerate(("dog", "car", "apple", "chair")):

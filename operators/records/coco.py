@@ -1,6 +1,7 @@
-"""Records to and from the shapes that other tools read; supervision's is in `schema`, Frigate's in `frigate`.
+"""COCO-VID/TAO JSON: videos, images, categories, tracks, annotations.
 
-What other tools count as a detection is a confirmed object: tentative and lost ones stay out.
+What other tools count as a detection is a confirmed object: tentative and lost ones stay out. `sinks.coco`
+writes the same rows one by one while a run lasts.
 """
 
 from __future__ import annotations
@@ -11,76 +12,15 @@ from typing import Any
 import numpy as np
 import supervision as sv
 
-from groundstream.operators.records.detection import DetectionRecord, ObjectRecord
-
-#: Tracks of later epochs are numbered from here on, so that one integer names a track of a stream.
-EPOCH_STEP = 10_000_000
+from groundstream.operators.records.detection import (
+    DetectionRecord,
+    ObjectRecord,
+    confirmed,
+    ltwh,
+    number_of,
+)
 
 Row = dict[str, Any]
-
-
-def confirmed(record: DetectionRecord) -> list[ObjectRecord]:
-    """Return the objects that have a track and were seen in this frame."""
-    return [each for each in record["objects"] if each["state"] == "confirmed" and each["track_id"]]
-
-
-def track_number(track_id: str) -> int:
-    """Return one integer for `stream:epoch:n`: n in the first epoch, `EPOCH_STEP` more in each later one."""
-    _, epoch, number = track_id.rsplit(":", 2)
-    return (int(epoch) - 1) * EPOCH_STEP + int(number)
-
-
-def number_of(each: ObjectRecord) -> int:
-    """Return the track number of a confirmed object."""
-    assert each["track_id"] is not None
-    return track_number(each["track_id"])
-
-
-def track_id_of(number: int, stream_id: str) -> str:
-    """Return the track id that `track_number` made `number` of."""
-    epoch, rest = divmod(number, EPOCH_STEP)
-    return f"{stream_id}:{epoch + 1}:{rest}"
-
-
-def to_mot(record: DetectionRecord) -> list[str]:
-    """Return one line of MOT text per object: `frame,id,left,top,width,height,conf,-1,-1,-1`.
-
-    Frames count from 1 (`seq` + 1); left and top are pixels from 0, as in the record.
-    """
-    rows = [
-        (record["seq"] + 1, number_of(each), *_ltwh(each), each["score"], -1, -1, -1)
-        for each in confirmed(record)
-    ]
-    return [",".join(map(str, row)) for row in rows]
-
-
-def from_mot(lines: Iterable[str]) -> dict[int, sv.Detections]:
-    """Return the detections of MOT text (results or ground truth) by frame, counted from 1.
-
-    Raises:
-        ValueError: a line has fewer than seven numbers.
-    """
-    frames: dict[int, list[list[float]]] = {}
-    for number, line in enumerate(lines, start=1):
-        if not line.strip():
-            continue
-        try:
-            frame, *values = [float(value) for value in line.split(",")]
-            track, left, top, width, height, score = values[:6]
-        except ValueError:
-            expected = "frame,id,left,top,width,height,conf"
-            raise ValueError(f"MOT line {number}: expected {expected}, but got {line.strip()!r}") from None
-        frames.setdefault(int(frame), []).append([left, top, left + width, top + height, score, track])
-    return {frame: _mot_detections(np.array(rows)) for frame, rows in frames.items()}
-
-
-def _mot_detections(rows: np.ndarray[tuple[int, int], np.dtype[np.float64]]) -> sv.Detections:
-    return sv.Detections(
-        xyxy=rows[:, :4].astype(np.float32),
-        confidence=rows[:, 4].astype(np.float32),
-        class_id=np.zeros(len(rows), int),
-        tracker_id=rows[:, 5].astype(int),
-    )
 
 
 class CocoRows:
@@ -156,14 +96,11 @@ def from_coco(coco: Mapping[str, Sequence[Row]]) -> dict[tuple[str, int], sv.Det
     rows: dict[int, list[Row]] = {row["id"]: [] for row in coco["images"]}
     for row in coco["annotations"]:
         rows[row["image_id"]].append(row)
-    return {
-        (names[image["video_id"]], _frame_number(image)): _coco_detections(rows[image["id"]], classes)
-        for image in coco["images"]
-    }
-
-
-def _frame_number(image: Row) -> int:
-    return int(image["frame_index"] if "frame_index" in image else image["frame_id"])
+    found = {}
+    for image in coco["images"]:
+        number = int(image["frame_index"] if "frame_index" in image else image["frame_id"])  # TAO, COCO-VID
+        found[names[image["video_id"]], number] = _coco_detections(rows[image["id"]], classes)
+    return found
 
 
 def _coco_image(record: DetectionRecord, name: str, at: Row, size: Row) -> Row:
@@ -180,7 +117,7 @@ def _coco_image(record: DetectionRecord, name: str, at: Row, size: Row) -> Row:
 
 
 def _coco_box(each: ObjectRecord) -> Row:
-    left, top, width, height = _ltwh(each)
+    left, top, width, height = ltwh(each)
     return {
         "track_id": number_of(each),
         "bbox": [left, top, width, height],
@@ -200,8 +137,3 @@ def _coco_detections(rows: Sequence[Row], classes: Mapping[int, tuple[int, str]]
         tracker_id=np.array([row["track_id"] for row in rows], int),
         data={"phrase": np.array([classes[row["category_id"]][1] for row in rows], str)},
     )
-
-
-def _ltwh(each: ObjectRecord) -> tuple[float, float, float, float]:
-    left, top, right, bottom = each["box"]
-    return left, top, round(right - left, 2), round(bottom - top, 2)

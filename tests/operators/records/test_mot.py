@@ -1,22 +1,18 @@
 from __future__ import annotations
 
-import json
-
 import numpy as np
 import pytest
 from result_factory import PROMPT, result, results
 
-from groundstream.operators.records.converters import (
+from groundstream.operators.records.detection import (
     EPOCH_STEP,
+    DetectionRecord,
     confirmed,
-    from_coco,
-    from_mot,
-    to_coco,
-    to_mot,
-    track_id_of,
+    from_record,
+    record,
     track_number,
 )
-from groundstream.operators.records.detection import DetectionRecord, from_record, record
+from groundstream.operators.records.mot import from_mot, to_mot
 
 RECORDS = [record(each) for each in results([4, 0, 1, 7, 9])]
 
@@ -27,8 +23,8 @@ def only_confirmed(made: DetectionRecord) -> DetectionRecord:
 
 @pytest.mark.parametrize("track_id", ["cam:1:1", "cam:1:9999999", "cam:2:1", "a:b:c:214:7"])
 def test_track_numbers_can_be_turned_back(track_id: str) -> None:
-    stream = track_id.rsplit(":", 2)[0]
-    assert track_id_of(track_number(track_id), stream) == track_id
+    _, epoch, number = track_id.rsplit(":", 2)
+    assert divmod(track_number(track_id), EPOCH_STEP) == (int(epoch) - 1, int(number))
 
 
 def test_track_numbers_are_the_tracks_own_in_the_first_epoch_and_differ_in_later_ones() -> None:
@@ -66,35 +62,3 @@ def test_mot_ground_truth_and_its_blank_lines_are_read_and_others_refused() -> N
     for line in ("1,3,794.27", "frame,id,left,top,width,height,conf"):
         with pytest.raises(ValueError, match="MOT line 2: expected frame,id,left"):
             from_mot(["", line])
-
-
-def test_coco_comes_back_as_detections() -> None:
-    coco = json.loads(json.dumps(to_coco(RECORDS), allow_nan=False))
-    back = from_coco(coco)
-    names = [row["name"] for row in coco["categories"]]
-    assert list(back) == [("cam", seq) for seq in range(5)]
-    for made in RECORDS:
-        expected, got = from_record(only_confirmed(made), names), back["cam", made["seq"]]
-        np.testing.assert_allclose(got.xyxy, expected.xyxy, atol=0.011)
-        np.testing.assert_allclose(got.confidence, expected.confidence, atol=1e-6)
-        for field in ("class_id", "tracker_id"):
-            assert getattr(got, field).tolist() == getattr(expected, field).tolist()
-        assert got.data["phrase"].tolist() == expected.data["phrase"].tolist()
-
-
-def test_coco_rows_refer_to_each_other_and_an_epoch_is_a_video_of_its_own() -> None:
-    records = [*RECORDS, record(result(4, seq=5, epoch=2, size=(320, 180)))]
-    coco = to_coco(records)
-    assert [(row["name"], row["width"]) for row in coco["videos"]] == [("cam", 640), ("cam:2", 320)]
-    for kind in ("videos", "images", "categories", "annotations"):
-        ids = [row["id"] for row in coco[kind]]
-        assert ids == list(range(1, len(ids) + 1))
-    videos, categories = {row["id"] for row in coco["videos"]}, {row["id"] for row in coco["categories"]}
-    images = {row["id"]: row["video_id"] for row in coco["images"]}
-    tracks = {row["id"]: row for row in coco["tracks"]}
-    for row in coco["annotations"]:
-        assert images[row["image_id"]] == row["video_id"] == tracks[row["track_id"]]["video_id"]
-        assert row["video_id"] in videos
-        assert row["category_id"] in categories
-        assert row["area"] == pytest.approx(row["bbox"][2] * row["bbox"][3], abs=0.01)
-    assert EPOCH_STEP + 1 in tracks
