@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple, TypeVar, cast
 
 import numpy as np
 
@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     import av
     import supervision as sv
 
-    from groundstream.operators.records.detection import DetectionRecord
+T = TypeVar("T")
 
 #: (left, top, right, bottom).
 Box = tuple[float, float, float, float]
@@ -149,28 +149,16 @@ class FrameResult:
             found.data["zones"] = column
         return found
 
-    @cached_property
-    def record(self) -> DetectionRecord:
-        """The record of the frame (`groundstream.detection/1`).
+    def once(self, make: Callable[[FrameResult], T]) -> T:
+        """Return `make(result)`, made at the first call and then kept with the result, for all outputs alike.
 
-        Raises:
-            ValueError: the frame's time is not finite.
+        The way up: what is made of results (records and their bytes) stands in rooms above this one.
         """
-        # Inside: records are made of frames, so they are the ones who know of the other.
-        from groundstream.operators.records.detection import record
-
-        return record(self)
-
-    @cached_property
-    def record_json(self) -> bytes:
-        """The record as one line of JSON in UTF-8, without the line's end.
-
-        Raises:
-            ValueError: the frame's time is not finite.
-        """
-        from groundstream.operators.records.detection import json_bytes
-
-        return json_bytes(self.record)
+        made: dict[Callable[[FrameResult], Any], Any] = self.__dict__.setdefault("_made", {})
+        if make not in made:
+            # Two sinks' threads may both come first: each makes an equal one, and one of them stays.
+            made[make] = make(self)
+        return cast("T", made[make])
 
     @cached_property
     def without_picture(self) -> FrameResult:

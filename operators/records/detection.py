@@ -85,7 +85,7 @@ class DetectionRecord(TypedDict):
 
 
 def record(result: FrameResult) -> DetectionRecord:
-    """Return the record of `result`, made anew; `FrameResult.record` is the one that outputs share.
+    """Return the record of `result`, made anew; `shared_record` is the one of all outputs.
 
     Objects whose box is not finite are left out, with one warning per stream.
 
@@ -223,6 +223,28 @@ def json_bytes(content: object) -> bytes:
     """
     # Names of files may hold bytes that are no UTF-8; what stands for them is escaped as JSON does it.
     return json_text(content).encode("utf-8", "backslashreplace")
+
+
+def shared_record(result: FrameResult) -> DetectionRecord:
+    """Return the record of `result` that all its outputs share, made once; nobody writes into it.
+
+    Raises:
+        ValueError: the frame's time is not finite.
+    """
+    return result.once(record)
+
+
+def shared_json(result: FrameResult) -> bytes:
+    """Return that record as one line of JSON in UTF-8 without the line's end, made once.
+
+    Raises:
+        ValueError: the frame's time is not finite.
+    """
+    return result.once(_record_bytes)
+
+
+def _record_bytes(result: FrameResult) -> bytes:
+    return json_bytes(shared_record(result))
 
 
 def read_records(path: str | PathLike[str]) -> Iterator[DetectionRecord]:

@@ -14,7 +14,7 @@ from pathlib import Path
 from groundstream.operators.errors import OutputError
 from groundstream.operators.frames import FrameResult
 from groundstream.operators.records.coco import CocoRows, Row, coco_tracks
-from groundstream.operators.records.detection import json_text
+from groundstream.operators.records.detection import json_text, shared_record
 from groundstream.operators.sinks.base import Sink
 from groundstream.operators.sinks.record_file import RecordFile, output_error
 
@@ -47,7 +47,7 @@ class CocoSink(Sink):
 
     def write(self, result: FrameResult) -> None:
         """Write the rows of one frame to the part file."""
-        rows = [json_text({kind: row}) + "\n" for kind, row in self._rows.add(result.record)]
+        rows = [json_text({kind: row}) + "\n" for kind, row in self._rows.add(shared_record(result))]
         self._part.write_text("".join(rows))
 
     def close(self) -> None:

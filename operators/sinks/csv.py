@@ -8,7 +8,7 @@ from collections.abc import Iterable
 from pathlib import Path
 
 from groundstream.operators.frames import FrameResult
-from groundstream.operators.records.detection import confirmed, number_of
+from groundstream.operators.records.detection import confirmed, number_of, shared_record
 from groundstream.operators.sinks.base import Sink
 from groundstream.operators.sinks.record_file import RecordFile
 
@@ -41,7 +41,7 @@ class CsvSink(Sink):
 
     def write(self, result: FrameResult) -> None:
         """Write one row per confirmed object."""
-        made, phrases = result.record, result.prompt.phrases
+        made, phrases = shared_record(result), result.prompt.phrases
         of_frame = [made[name] for name in ("stream_id", "epoch", "seq", "time_s", "wall_time")]
         rows = [
             (

@@ -7,7 +7,7 @@ from typing import Literal
 
 from groundstream.operators.events.event import Event
 from groundstream.operators.frames import FrameResult
-from groundstream.operators.records.detection import json_bytes
+from groundstream.operators.records.detection import json_bytes, shared_json
 from groundstream.operators.records.event import event_record
 from groundstream.operators.sinks.base import Sink
 from groundstream.operators.sinks.record_file import RecordFile
@@ -36,7 +36,7 @@ class JsonlSink(Sink):
     def write(self, result: FrameResult) -> None:
         """Write one line, which is with the operating system when this returns."""
         if self._only != "events":
-            self._file.write(result.record_json + b"\n")
+            self._file.write(shared_json(result) + b"\n")
 
     def write_event(self, event: Event) -> None:
         """Write one line, which is with the operating system when this returns."""

@@ -5,6 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 from groundstream.operators.frames import FrameResult
+from groundstream.operators.records.detection import shared_record
 from groundstream.operators.records.mot import to_mot
 from groundstream.operators.sinks.base import Sink
 from groundstream.operators.sinks.record_file import RecordFile
@@ -28,7 +29,7 @@ class MotSink(Sink):
 
     def write(self, result: FrameResult) -> None:
         """Write one line per confirmed object."""
-        if lines := to_mot(result.record):
+        if lines := to_mot(shared_record(result)):
             self._file.write_text("\n".join(lines) + "\n")
 
     def close(self) -> None:

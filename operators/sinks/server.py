@@ -8,7 +8,7 @@ from collections.abc import Callable, Sequence
 from groundstream.operators.errors import OutputError
 from groundstream.operators.events.event import Event
 from groundstream.operators.frames import FrameResult
-from groundstream.operators.records.detection import json_bytes
+from groundstream.operators.records.detection import json_bytes, shared_json
 from groundstream.operators.records.event import delivery_id, event_record
 from groundstream.operators.sinks.base import Sink
 from groundstream.operators.sinks.delivery import Delivery, Message, Spool, Transport
@@ -64,7 +64,7 @@ class ServerSink(Sink):
         if self._detections:
             frame = result.frame
             name = f"{frame.stream_id}:{frame.epoch}:{frame.seq}"
-            self._delivery.put(Message("detection", name, result.record_json))
+            self._delivery.put(Message("detection", name, shared_json(result)))
 
     def write_event(self, event: Event) -> None:
         """Send one message about an event.

@@ -1,4 +1,4 @@
-"""What each command of `groundstream` does, one module a command; `cli` registers them.
+"""The commands of the command line, one file each: their parameters, what they do, what they print.
 
-`run` is light until the run begins, since `--help` builds its flags; the others are imported when they run.
+`cli.py` registers them; everything heavy is imported inside, so that `--help` answers at once.
 """

@@ -10,6 +10,7 @@ import pytest
 from result_factory import PROMPT, detections, objects, result
 
 from groundstream.operators.frames import Frame, to_detections
+from groundstream.operators.records.detection import shared_json, shared_record
 
 
 def test_a_frame_is_as_large_as_its_picture_also_when_that_has_left() -> None:
@@ -46,13 +47,13 @@ def test_detections_have_zones_where_there_are_rules_also_without_objects() -> N
 
 def test_what_is_made_of_a_result_is_made_once_and_anew_for_another_one() -> None:
     given = result(2)
-    assert given.record is given.record
-    assert given.record_json is given.record_json
+    assert shared_record(given) is shared_record(given)
+    assert shared_json(given) is shared_json(given)
     assert given.detections is given.detections
     assert given.without_picture is given.without_picture
     assert given.without_picture.without_picture is given.without_picture
     other = given.with_dropped({"newer_frame": 3})
-    assert (given.record["dropped_since_last"], other.record["dropped_since_last"]) == (
+    assert (shared_record(given)["dropped_since_last"], shared_record(other)["dropped_since_last"]) == (
         {},
         {"newer_frame": 3},
     )

@@ -12,7 +12,7 @@ from result_factory import result, results
 
 from groundstream.operators.errors import OutputError
 from groundstream.operators.frames import FrameResult
-from groundstream.operators.records.detection import record
+from groundstream.operators.records.detection import record, shared_json, shared_record
 from groundstream.operators.sinks.open import ReaderGone, Sink, SinkWorker
 
 
@@ -157,22 +157,22 @@ def test_sinks_share_one_record_and_its_bytes_unless_one_has_lost_something() ->
         worker.close()
     one, other, behind = (sink.results[-1] for sink in sinks)
     assert one is other
-    assert one.record_json is other.record_json
-    assert json.loads(one.record_json) == one.record == record(given)
-    assert one.record["dropped_since_last"] == {}
-    assert behind.record["dropped_since_last"] == {"memory_full": 1}
-    assert {**behind.record, "dropped_since_last": {}} == one.record
+    assert shared_json(one) is shared_json(other)
+    assert json.loads(shared_json(one)) == shared_record(one) == record(given)
+    assert shared_record(one)["dropped_since_last"] == {}
+    assert shared_record(behind)["dropped_since_last"] == {"memory_full": 1}
+    assert {**shared_record(behind), "dropped_since_last": {}} == shared_record(one)
 
 
 def test_a_result_on_its_way_to_another_process_takes_nothing_along_that_can_be_made_again() -> None:
     given = result(2).without_picture
     size = len(pickle.dumps(given))
-    assert given.record_json
+    assert shared_json(given)
     assert len(given.detections) == 2
     sent = pickle.dumps(given)
     assert len(sent) == size
     back = pickle.loads(sent)
-    assert (back.objects, back.record, back.frame.width) == (given.objects, given.record, 640)
+    assert (back.objects, shared_record(back), back.frame.width) == (given.objects, shared_record(given), 640)
 
 
 @pytest.mark.parametrize(

@@ -83,8 +83,10 @@ def test_streams_come_and_go_while_the_pipeline_runs(
     streams = [{"source": long_clip, "id": "first", "semantics": "live"}]
     folder = tmp_path / "one"
     with open_pipeline([], PHRASES, executor=executor, streams=streams, out=tmp_path, **FAKE) as pipeline:
+        added = None
         for result in pipeline:
-            if (result.frame.stream_id, result.frame.seq) == ("first", 5):
+            # Not at one number: of a live stream any frame may be missing, on a busy machine.
+            if added is None and result.frame.seq >= 5:
                 added = pipeline.add(clips[0], ["red car"])
                 with pytest.raises(ValueError, match="given twice"):
                     pipeline.add(clips[1], id="first")
@@ -92,6 +94,7 @@ def test_streams_come_and_go_while_the_pipeline_runs(
                     pipeline.add("nowhere.mp4")
             if result.frame.stream_id == "one" and result.frame.seq == FRAMES - 1:
                 break
+        assert added is not None
         wait_until(lambda: added.view.health.state == "ended", "the end of the added stream")
         pipeline.remove("one")
         with pytest.raises(ValueError, match="there are: first"):
