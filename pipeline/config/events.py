@@ -18,7 +18,7 @@ def rows_with_names(rules: Any) -> Any:
     """Return rules as they are written in the shape that `StreamRules` has.
 
     Raises:
-        ValueError: a row says its name twice.
+        ValueError: the rows of a table are not told apart by names, or one says its name twice.
     """
     if not isinstance(rules, Mapping):
         return rules
@@ -27,7 +27,9 @@ def rows_with_names(rules: Any) -> Any:
 
 def _rows(table: str, rows: Any) -> Any:
     if not isinstance(rows, Mapping):
-        return rows
+        raise ValueError(
+            f"{table}: expected each by its name, as `{table}: {{gate: {{...}}}}`, but got {rows!r:.60}"
+        )
     for name, row in rows.items():
         if isinstance(row, Mapping) and "name" in row:
             raise ValueError(

@@ -21,24 +21,24 @@ Made from the code by `python -m groundstream.pipeline.config.reference`; do not
 the flag of `groundstream run`, the key of YAML and the keyword of Python:
 
 ```
-groundstream run street.mp4 -q person --fps 2 --score .3 --model glip-nano --out out
+groundstream run street.mp4 -q person --fps 2 --score 0.3 --model glip-nano --out out
 ```
 
 ```yaml
 streams: [{source: street.mp4, fps: 2}]
 phrases: [person]
-track: {score: .3}
+track: {score: 0.3}
 model: glip-nano                # short for model: {name: glip-nano}
 output: {dir: out}
 ```
 
 ```py
-gs.run("street.mp4", ["person"], fps=2, score=.3, model="glip-nano", out="out")
+gs.run("street.mp4", ["person"], fps=2, score=0.3, model="glip-nano", out="out")
 ```
 
 A key without a flag is for YAML and Python alone. In YAML a dot is a level (`track.score` is `score:` below
 `track:`), and `streams.fps` a key of one stream; a flag or a keyword of a stream is for every source. Python
-takes whole parts, too, as YAML has them (`track={"score": .3}`). An unknown word or key is an error that
+takes whole parts, too, as YAML has them (`track={"score": 0.3}`). An unknown word or key is an error that
 names the nearest right one.
 """
 

@@ -155,6 +155,7 @@ def test_rules_of_a_file_are_laid_over_those_of_the_configuration(tmp_path: Path
         ("[1, 1]]", "[1, 1]]\n      dwell_s: 0", "line 7: zone 'gate': expected dwell_s above 0 seconds"),
         ("[1, 0], [1, 1]", "[1, 1]", "line 5: zone 'gate': expected at least 3 corners"),
         ("[1, 1]]", "[1, 1]]\n      name: x", "line 4: zones: unknown key 'name' in 'gate'"),
+        ("  lines:", "  counts: []\n  lines:", "line 7: counts: expected each by its name"),
         ("lines:", "liens:", r"line 7: unknown key 'liens'; did you mean 'lines'\?"),
         ("  lines:", "  events: [dwell]\n  lines:", "line 7: events of the kind dwell need a zone"),
         ("{start: [0, 0.5], end: [1, 0.5]}", "5", "line 8: rules.lines.road: "),
