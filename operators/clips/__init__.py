@@ -11,12 +11,11 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from groundstream.operators.clips.job import left_behind
+    from groundstream.operators.clips.job import ClipWriter, left_behind
     from groundstream.operators.clips.manager import ClipManager, ClipSettings
     from groundstream.operators.clips.render import render_span
     from groundstream.operators.clips.renderer import Renderer
     from groundstream.operators.clips.spec import ClipFiles, ClipSpec, Span, clip_name
-    from groundstream.operators.clips.writer import ClipWriter
 
 __all__ = [
     "ClipFiles",

@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from groundstream.operators.clips.spec import KINDS, ClipFiles
+from groundstream.operators.utils.files import explain
 from groundstream.operators.utils.worker import Worker
 
 _log = logging.getLogger(__name__)
@@ -31,7 +32,7 @@ class RenderCounters:
         made: clips.
         retried: jobs that failed once.
         failed: jobs that failed twice; they stay on disk and are tried again at the next start.
-        deferred: jobs that found the line full; they stay on disk as well.
+        deferred: jobs that found the line full or closed; they stay on disk as well.
     """
 
     made: int = 0
@@ -74,11 +75,11 @@ class Renderer:
 
     def put(self, job: Path) -> None:
         """Have the job in this folder made."""
-        if self._worker.waiting >= self._most_waiting:
+        full = self._worker.waiting >= self._most_waiting
+        if full or not self._worker.put((job, 1)):
             self.counters.deferred += 1
-            self._on_problem(f"{job.name}: too many clips wait; this one is made at the next start")
-            return
-        self._worker.put((job, 1))
+            why = "too many clips wait" if full else "the run is over"
+            self._on_problem(f"{job.name}: {why}; this one is made at the next start")
 
     def close(self, timeout_s: float) -> None:
         """Make what waits, for `timeout_s` seconds at most, then stop; the rest is made at the next start."""
@@ -97,7 +98,7 @@ class Renderer:
         if "made" in answer:
             for values in answer["made"]:
                 self.counters.made += 1
-                self._tell(self._on_clip, _clip(values))
+                self._notify(self._on_clip, _clip(values))
         elif attempt == 1:
             self.counters.retried += 1
             _log.warning("%s; it is tried again", answer["failed"])
@@ -106,17 +107,20 @@ class Renderer:
                 self._make(job, 2)
         else:
             self.counters.failed += 1
-            self._tell(self._on_problem, f"{answer['failed']}; it is tried again at the next start")
+            self._notify(self._on_problem, f"{answer['failed']}; it is tried again at the next start")
 
-    def _tell(self, listener: Callable[[Any], None], news: object) -> None:
+    def _notify(self, listener: Callable[[Any], None], value: object) -> None:
         try:
-            listener(news)
+            listener(value)
         except Exception:  # a listener's fault must not cost the clips after this one
             _log.exception("a listener to finished clips failed")
 
     def _ask(self, job: Path) -> dict[str, Any]:
         """Hand a job to the child and wait for what becomes of it; its death is an answer too."""
-        process = self._process = self._process or _start()
+        try:
+            process = self._process = self._process or _start()
+        except OSError as error:  # no memory or no process left for one more
+            return {"failed": f"{job.name}: the renderer cannot be started: {explain(error)}"}
         if self._abandoned:  # `close` may have looked for a child just before there was one
             process.kill()
         assert process.stdin is not None

@@ -17,8 +17,7 @@ import av
 from av.container import InputContainer, OutputContainer
 
 from groundstream.operators.video.containers import CLOCK, suffix_for
-from groundstream.operators.video.mux import TimedPacket, decoded_stamps, segment_packets
-from groundstream.operators.video.segment import Segment
+from groundstream.operators.video.segment import Segment, TimedPacket, decoded_stamps, segment_packets
 
 #: So much of what was added is not yet with the operating system.
 _FRAGMENT_US = 100_000

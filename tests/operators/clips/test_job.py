@@ -128,7 +128,7 @@ def test_a_folder_without_its_lock_is_removed_as_well(tmp_path: Path) -> None:
 
 def test_gathering_needs_nothing_that_only_rendering_needs() -> None:
     code = (
-        "import sys; import groundstream.operators.clips.writer, groundstream.operators.clips.renderer; "
+        "import sys; import groundstream.operators.clips.job, groundstream.operators.clips.renderer; "
         "print([name for name in ('cv2', 'supervision') if name in sys.modules])"
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)

@@ -19,7 +19,7 @@ from groundstream.operators.clips.timeline import observation_of
 from groundstream.operators.errors import OutputError
 from groundstream.operators.recording import index as index_module
 from groundstream.operators.recording.files import RecordedFile
-from groundstream.operators.recording.index import IndexedClip, IndexWriter
+from groundstream.operators.recording.index import INDEX, IndexedClip, IndexWriter, read_index
 from groundstream.operators.recording.index_reader import (
     find_indexes,
     frames_between,
@@ -27,7 +27,6 @@ from groundstream.operators.recording.index_reader import (
     query_tracks,
     segments_between,
 )
-from groundstream.operators.recording.index_tables import INDEX, read_index
 
 ZERO = 1_700_000_000.25  # wall time of the factory's frame 0
 

@@ -14,8 +14,8 @@ import recording_writer
 from browser import play
 from tap_videos import HEVC, PYRAMID, Shown, fingerprint, make_video, tapped
 
-from groundstream.operators.recording import recover as recover_module
-from groundstream.operators.recording.recover import recover
+from groundstream.operators.recording import repair as recover_module
+from groundstream.operators.recording.repair import recover
 from groundstream.operators.recording.writer import RecordingFiles
 from groundstream.operators.sources.open import SourceOptions, open_source
 from groundstream.operators.utils.files import held
