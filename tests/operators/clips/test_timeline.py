@@ -114,6 +114,14 @@ def test_a_result_becomes_parts_of_the_picture_without_lost_objects() -> None:
     assert observation_of(result(3, stale=True)) is None
 
 
+def test_a_score_that_is_no_number_is_none() -> None:
+    found = result(1)
+    broken = dataclasses.replace(found, objects=(found.objects[0]._replace(score=math.nan),))
+    observed = observation_of(broken)
+    assert observed is not None
+    assert [each.score for each in observed.objects] == [0.0]
+
+
 def test_boxes_that_are_no_numbers_are_left_out() -> None:
     found = result(4)
     broken = found.objects[0]._replace(box=(0.0, math.nan, 1.0, 1.0))
