@@ -1,6 +1,6 @@
 """Segments joined in one growing file, packet by packet: what a recording writes, and what finishes it.
 
-MP4, or Matroska where browsers do not play the codec. (The raw clip, `clips/raw.py`, is cut to a span and
+MP4, or Matroska where browsers do not play the codec. (The raw clip, `clips/pieces.py`, is cut to a span and
 begins at a key frame before it; this file takes whole segments as they come.)
 """
 
