@@ -113,7 +113,7 @@ class StreamArchive:
                 events, result = self._rules.update(result)
             if self._index is not None:
                 self._index.add_result(result)
-            return result, self._kept((*self._in_clips(result, events), *self._pauses.events()))
+            return result, self._in_index((*self._in_clips(result, events), *self._pauses.events()))
 
     def interrupt(self, reason: str) -> tuple[Event, ...]:
         """Return the messages that end what is open where the source is lost for now; from any thread.
@@ -128,7 +128,7 @@ class StreamArchive:
             events = self._end_clips(reason, reason)
             if self._recording is not None:
                 self._recording.end_file()
-            return self._kept((*events, *self._pauses.events()))
+            return self._in_index((*events, *self._pauses.events()))
 
     def end(self, reason: str | None) -> tuple[Event, ...]:
         """Return the messages that end what is open, after the source has been closed.
@@ -138,7 +138,7 @@ class StreamArchive:
         """
         with self._lock:
             words = reason or "the stream has ended"
-            return self._kept((*self._end_clips(words, reason), *self._pauses.events(words)))
+            return self._in_index((*self._end_clips(words, reason), *self._pauses.events(words)))
 
     def close(self) -> None:
         """Finish clips, recording and index; may be called twice."""
@@ -168,7 +168,8 @@ class StreamArchive:
             self._manager.end(reason, events)
         return events
 
-    def _kept(self, events: tuple[Event, ...]) -> tuple[Event, ...]:
+    def _in_index(self, events: tuple[Event, ...]) -> tuple[Event, ...]:
+        """Have `events` written into the index; return them."""
         if self._index is not None:
             for event in events:
                 self._index.add_event(event)

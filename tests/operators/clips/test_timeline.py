@@ -71,7 +71,7 @@ def test_phrase_is_that_of_the_nearer_sighting_and_the_score_moves() -> None:
     assert tracks.best_s(0.1, 0.9) is None
 
 
-def test_looks_in_any_order_and_twice_count_once() -> None:
+def test_observations_in_any_order_and_twice_count_once() -> None:
     observations = [observation(0.2, "cam:1:1"), observation(0.0, "cam:1:1"), observation(0.2, "cam:1:1")]
     assert [each.time_s for each in Tracks(observations).observations] == [0.0, 0.2]
 

@@ -160,7 +160,7 @@ def test_another_phrase_begins_anew() -> None:
     assert [each.after.phrase for each in updates] == ["white van"]
 
 
-def test_updates_tell_news_and_at_most_one_a_second() -> None:
+def test_updates_are_of_what_changed_and_at_most_one_a_second() -> None:
     scores = [min(0.9, 0.3 + at / 100) for at in range(100)]
     moments = [(at / 10, [Thing(*IN, score=score)]) for at, score in enumerate(scores)]
     updates = [each for each in play(engine(), moments) if each.type == "update"]
