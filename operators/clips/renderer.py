@@ -7,6 +7,7 @@ import logging
 import select
 import subprocess
 import sys
+from collections import deque
 from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import dataclass
@@ -63,6 +64,7 @@ class Renderer:
         self.counters = RenderCounters()
         self._on_clip, self._on_problem = on_clip, on_problem
         self._most_waiting, self._abandoned = most_waiting, False
+        self._again: deque[Path] = deque()  # failed once when the line was closed already
         self._process: subprocess.Popen[bytes] | None = None
         # Without work the child's memory is given back.
         self._worker = Worker[tuple[Path, int]](
@@ -70,7 +72,7 @@ class Renderer:
             lambda job: self._make(*job),
             idle=self._stop,
             idle_s=_IDLE_S,
-            finish=self._stop,
+            finish=self._finish,
         )
 
     def put(self, job: Path) -> None:
@@ -102,12 +104,21 @@ class Renderer:
         elif attempt == 1:
             self.counters.retried += 1
             _log.warning("%s; it is tried again", answer["failed"])
-            # Behind the others: what failed for want of room may go well later. At the end there is no later.
+            # Behind the others, also at the end: what failed for want of room may go well later, what hung
+            # must not take the time that is left for them.
             if not self._worker.put((job, 2)):
-                self._make(job, 2)
+                self._again.append(job)
         else:
             self.counters.failed += 1
             self._notify(self._on_problem, f"{answer['failed']}; it is tried again at the next start")
+
+    def _finish(self) -> None:
+        """Try what failed at the end once more, then end the child."""
+        try:
+            while self._again and not self._abandoned:
+                self._make(self._again.popleft(), 2)
+        finally:
+            self._stop()
 
     def _notify(self, listener: Callable[[Any], None], value: object) -> None:
         try:

@@ -269,9 +269,8 @@ class IndexWriter:
             done.set()
 
     def _finish(self) -> None:
-        self._commit()
-        with contextlib.suppress(sqlite3.Error):
-            self._connection.close()
+        with contextlib.suppress(sqlite3.Error), contextlib.closing(self._connection):
+            self._commit()
 
     def _track_rows(self, tracks: dict[tuple[str, str], _Sightings]) -> list[_Statement]:
         rows: list[_Statement] = []

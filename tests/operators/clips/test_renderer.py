@@ -141,6 +141,29 @@ def test_a_process_that_cannot_be_started_is_a_failure_like_others(
     assert "cannot be started: Resource temporarily unavailable; it is tried again" in problem
 
 
+def test_what_failed_is_tried_again_behind_the_others_also_at_the_end(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    asked, closed = list[str](), threading.Event()
+
+    def fail(_: Renderer, job: Path) -> dict[str, str]:
+        asked.append(job.name)
+        assert closed.wait(PATIENT_S)
+        return {"failed": job.name}
+
+    monkeypatch.setattr(Renderer, "_ask", fail)
+    listener = Listener()
+    for name in ("a", "b"):
+        listener.worker.put(Path(name))
+    closing = threading.Thread(target=listener.worker.close, args=(PATIENT_S,))
+    closing.start()
+    wait_for(lambda: listener.worker._worker._closing)
+    closed.set()
+    closing.join()
+    assert asked == ["a", "b", "a", "b"]
+    assert (listener.worker.counters.retried, listener.worker.counters.failed) == (2, 2)
+
+
 def test_closing_does_not_wait_longer_than_it_may(tmp_path: Path) -> None:
     stage = jobs(tmp_path, Happening(3.0, 4.0))
     listener = Listener()
