@@ -20,9 +20,8 @@ import psutil
 
 from groundstream.operators.recording.writer import RecordingWriter
 from groundstream.operators.sources.open import SourceOptions, open_source
-from groundstream.operators.video.ring import Ring
 from groundstream.operators.video.segment import Segment
-from groundstream.operators.video.tap import PacketTap
+from groundstream.operators.video.tap import PacketTap, Ring
 
 STREAMS, SECONDS, MOST_BYTES = 16, 10.0, 256 * 2**20
 

@@ -1,9 +1,9 @@
 """Clips of events: decided while they happen, gathered on disk, rendered by another process.
 
-An event goes from `manager` (which clips) by `open_clip` (one clip as it grows) and `writer` (a thread for
-the disk) into a `job` folder, whose path the `renderer` hands to its child, `renderer_main`; there `render`
-makes of `pieces` and `timeline` the four files of a clip: annotated, `raw`, thumbnail, `facts`. `spec` says
-what a clip is to be, and how it is called.
+`manager` decides which clips there are and follows each as it grows; `job` has its folder on disk and the
+thread that fills it; the `renderer` hands the folder to its child, `renderer_main`; there `render` makes of
+`pieces` (video) and `timeline` (what was seen) the four files of a clip: annotated, raw, thumbnail, facts.
+`spec` says what a clip is to be, and how it is called.
 """
 
 from __future__ import annotations
@@ -11,12 +11,11 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from groundstream.operators.clips.job import left_behind
+    from groundstream.operators.clips.job import ClipWriter, left_behind
     from groundstream.operators.clips.manager import ClipManager, ClipSettings
     from groundstream.operators.clips.render import render_span
     from groundstream.operators.clips.renderer import Renderer
     from groundstream.operators.clips.spec import ClipFiles, ClipSpec, Span, clip_name
-    from groundstream.operators.clips.writer import ClipWriter
 
 __all__ = [
     "ClipFiles",
@@ -36,7 +35,7 @@ _HOMES = {
     "ClipManager": "manager",
     "ClipSettings": "manager",
     "ClipSpec": "spec",
-    "ClipWriter": "writer",
+    "ClipWriter": "job",
     "Renderer": "renderer",
     "Span": "spec",
     "clip_name": "spec",

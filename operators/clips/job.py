@@ -3,6 +3,9 @@
 `job.json` says what the clip is to be, as far as that is known; `pieces.jsonl` lists the recorded video
 beside it, `looks.jsonl` what was seen. The file `lock` is locked by the process that works on it, first the
 one that gathers, then the one that renders. A line that a dead process or a full disk has cut is left out.
+
+`JobFolder` is such a folder in one thread's hands, `ClipWriter` the thread that fills those of a stream's
+clips, `left_behind` finds those of a run that was killed.
 """
 
 from __future__ import annotations
@@ -11,7 +14,7 @@ import errno
 import json
 import os
 import shutil
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import suppress
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
@@ -22,7 +25,8 @@ from groundstream.operators.clips.pieces import Piece, store
 from groundstream.operators.clips.spec import ClipSpec
 from groundstream.operators.clips.timeline import Observation
 from groundstream.operators.frames import SeenObject
-from groundstream.operators.utils.files import RESERVE_BYTES, check_room, replace_text, try_lock
+from groundstream.operators.utils.files import RESERVE_BYTES, check_room, explain, replace_text, try_lock
+from groundstream.operators.utils.worker import Worker
 from groundstream.operators.video.segment import Segment
 
 #: Jobs, and the files of unfinished clips, live in this folder inside the folder of clips.
@@ -202,10 +206,112 @@ class JobFolder:
         """Yield the lines of a file, without those that are cut."""
         if not (self.path / name).exists():
             return
-        with (self.path / name).open(encoding="utf-8") as lines:
+        # A killed process may have cut a line within a letter; that must cost no more than the line.
+        with (self.path / name).open(encoding="utf-8", errors="replace") as lines:
             for line in lines:
                 with suppress(ValueError):
                     yield json.loads(line)
+
+
+class ClipWriter:
+    """Does what clips ask for, in order; what waits is bounded in bytes, and what did not fit is counted.
+
+    A job is known by its path: its folder is made, filled and let go of in the writer's thread only. One
+    that cannot be kept whole is reported once, and goes on with what it gets.
+    """
+
+    def __init__(
+        self,
+        submit: Callable[[Path], None],
+        on_problem: Callable[[str], None],
+        most_bytes: int = 128 * 2**20,
+    ) -> None:
+        """Start the writer.
+
+        Args:
+            submit: gets the folder of each job that is complete, in the writer's thread.
+            on_problem: gets one sentence for each clip that could not be kept whole, in the same thread.
+            most_bytes: video and observations that may wait for the disk.
+        """
+        self._submit, self._on_problem = submit, on_problem
+        self._open: dict[Path, JobFolder] = {}
+        self._reported: set[Path] = set()
+        self._worker = Worker[Callable[[], None]](
+            "clip writer", lambda action: action(), most_bytes=most_bytes
+        )
+
+    @property
+    def dropped(self) -> int:
+        """Segments and observations that were lost because the disk was too slow."""
+        return self._worker.dropped
+
+    @property
+    def waiting(self) -> int:
+        """How many things are still to be done."""
+        return self._worker.waiting
+
+    def begin(self, path: Path, *, adopt: Path | None = None, from_s: float = 0.0) -> Path:
+        """Begin the job `path`, with what the job `adopt` has of the time after `from_s`; return `path`."""
+        self._worker.put(lambda: self._begin(path, adopt, from_s))
+        return path
+
+    def put(self, path: Path, action: Callable[[JobFolder], None], size_bytes: int = 0) -> None:
+        """Have `action` done with the job `path` after what was asked before; returns at once.
+
+        Args:
+            path: the job.
+            action: may raise OSError.
+            size_bytes: memory that it holds; where too much waits it is dropped, counted and reported.
+        """
+        if not self._worker.put(lambda: self._do(path, action), size_bytes):
+            self._worker.put(lambda: self._report(path, "the disk is too slow"))
+
+    def end(self, path: Path, spec: ClipSpec) -> None:
+        """Hand the job `path` on to be made into the clip of `spec`."""
+        self._worker.put(lambda: self._end(path, spec))
+
+    def close(self) -> None:
+        """Do what waits, then stop; may be called twice."""
+        self._worker.close()
+
+    def _begin(self, path: Path, adopt: Path | None, from_s: float) -> None:
+        try:
+            job = self._open[path] = JobFolder.create(path)
+            if adopt is not None and (before := self._open.get(adopt)) is not None:
+                job.adopt(before, from_s)
+        except OSError as error:
+            self._report(path, explain(error))
+
+    def _do(self, path: Path, action: Callable[[JobFolder], None]) -> None:
+        job = self._open.get(path)
+        if job is None:  # it could not be begun, which was reported
+            return
+        try:
+            action(job)
+        except OSError as error:
+            self._report(path, explain(error))
+
+    def _end(self, path: Path, spec: ClipSpec) -> None:
+        try:
+            self._do(path, lambda job: self._hand_on(job, spec))
+        finally:
+            self._open.pop(path, None)
+            self._reported.discard(path)
+
+    def _hand_on(self, job: JobFolder, spec: ClipSpec) -> None:
+        with job:
+            job.save(spec)
+        if job.pieces:
+            self._submit(job.path)
+        else:
+            job.remove()
+            self._on_problem(f"{spec.name}: no clip, because no video was recorded")
+
+    def _report(self, path: Path, trouble: str) -> None:
+        """Say once per clip that it lacks something."""
+        if path not in self._reported:
+            self._reported.add(path)
+            self._on_problem(f"{path.name}: the clip cannot be kept whole: {trouble}")
 
 
 def left_behind(folder: Path) -> tuple[Path, ...]:

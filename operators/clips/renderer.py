@@ -7,6 +7,7 @@ import logging
 import select
 import subprocess
 import sys
+from collections import deque
 from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import dataclass
@@ -14,6 +15,7 @@ from pathlib import Path
 from typing import Any
 
 from groundstream.operators.clips.spec import KINDS, ClipFiles
+from groundstream.operators.utils.files import explain
 from groundstream.operators.utils.worker import Worker
 
 _log = logging.getLogger(__name__)
@@ -31,7 +33,7 @@ class RenderCounters:
         made: clips.
         retried: jobs that failed once.
         failed: jobs that failed twice; they stay on disk and are tried again at the next start.
-        deferred: jobs that found the line full; they stay on disk as well.
+        deferred: jobs that found the line full or closed; they stay on disk as well.
     """
 
     made: int = 0
@@ -62,6 +64,7 @@ class Renderer:
         self.counters = RenderCounters()
         self._on_clip, self._on_problem = on_clip, on_problem
         self._most_waiting, self._abandoned = most_waiting, False
+        self._again: deque[Path] = deque()  # failed once when the line was closed already
         self._process: subprocess.Popen[bytes] | None = None
         # Without work the child's memory is given back.
         self._worker = Worker[tuple[Path, int]](
@@ -69,16 +72,16 @@ class Renderer:
             lambda job: self._make(*job),
             idle=self._stop,
             idle_s=_IDLE_S,
-            finish=self._stop,
+            finish=self._finish,
         )
 
     def put(self, job: Path) -> None:
         """Have the job in this folder made."""
-        if self._worker.waiting >= self._most_waiting:
+        full = self._worker.waiting >= self._most_waiting
+        if full or not self._worker.put((job, 1)):
             self.counters.deferred += 1
-            self._on_problem(f"{job.name}: too many clips wait; this one is made at the next start")
-            return
-        self._worker.put((job, 1))
+            why = "too many clips wait" if full else "the run is over"
+            self._on_problem(f"{job.name}: {why}; this one is made at the next start")
 
     def close(self, timeout_s: float) -> None:
         """Make what waits, for `timeout_s` seconds at most, then stop; the rest is made at the next start."""
@@ -97,26 +100,38 @@ class Renderer:
         if "made" in answer:
             for values in answer["made"]:
                 self.counters.made += 1
-                self._tell(self._on_clip, _clip(values))
+                self._notify(self._on_clip, _clip(values))
         elif attempt == 1:
             self.counters.retried += 1
             _log.warning("%s; it is tried again", answer["failed"])
-            # Behind the others: what failed for want of room may go well later. At the end there is no later.
+            # Behind the others, also at the end: what failed for want of room may go well later, what hung
+            # must not take the time that is left for them.
             if not self._worker.put((job, 2)):
-                self._make(job, 2)
+                self._again.append(job)
         else:
             self.counters.failed += 1
-            self._tell(self._on_problem, f"{answer['failed']}; it is tried again at the next start")
+            self._notify(self._on_problem, f"{answer['failed']}; it is tried again at the next start")
 
-    def _tell(self, listener: Callable[[Any], None], news: object) -> None:
+    def _finish(self) -> None:
+        """Try what failed at the end once more, then end the child."""
         try:
-            listener(news)
+            while self._again and not self._abandoned:
+                self._make(self._again.popleft(), 2)
+        finally:
+            self._stop()
+
+    def _notify(self, listener: Callable[[Any], None], value: object) -> None:
+        try:
+            listener(value)
         except Exception:  # a listener's fault must not cost the clips after this one
             _log.exception("a listener to finished clips failed")
 
     def _ask(self, job: Path) -> dict[str, Any]:
         """Hand a job to the child and wait for what becomes of it; its death is an answer too."""
-        process = self._process = self._process or _start()
+        try:
+            process = self._process = self._process or _start()
+        except OSError as error:  # no memory or no process left for one more
+            return {"failed": f"{job.name}: the renderer cannot be started: {explain(error)}"}
         if self._abandoned:  # `close` may have looked for a child just before there was one
             process.kill()
         assert process.stdin is not None

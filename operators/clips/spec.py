@@ -16,9 +16,9 @@ from pathlib import Path
 from typing import Any
 
 from groundstream.operators.clips.timeline import SAME_S
+from groundstream.operators.events.rules import StreamRules
 from groundstream.operators.urls import mask
 from groundstream.operators.utils.times import file_stamp
-from groundstream.operators.video.shape import Shape
 
 _LONGEST_WORDS = 40  # characters; four bytes each at most, of the 255 that file systems allow
 #: Kinds of a clip's files in the order in which they go into place: who finds the facts finds all.
@@ -70,6 +70,30 @@ class Span:
         """Tell whether a picture at `time_s` belongs to it."""
         before_end = time_s < self.end_s - SAME_S if self.open_end else time_s <= self.end_s + SAME_S
         return before_end and time_s >= self.start_s - SAME_S
+
+
+@dataclass(frozen=True)
+class Shape:
+    """A zone or a line as it is drawn into a clip.
+
+    Attributes:
+        name: written beside its first point.
+        points: corners in parts of the picture, 0..1, from the top left.
+        closed: True for a zone, False for a line.
+    """
+
+    name: str
+    points: tuple[tuple[float, float], ...]
+    closed: bool
+
+
+def shapes_of(rules: StreamRules | None) -> tuple[Shape, ...]:
+    """Return the zones and lines of `rules` as they are drawn; nothing where there are no rules."""
+    if rules is None:
+        return ()
+    zones = [Shape(zone.name, zone.polygon, closed=True) for zone in rules.zones]
+    lines = [Shape(line.name, (line.start, line.end), closed=False) for line in rules.lines]
+    return (*zones, *lines)
 
 
 @dataclass(frozen=True)

@@ -50,7 +50,8 @@ def observation_of(result: FrameResult) -> Observation | None:
         SeenObject(
             seen.track_id,
             seen.phrase,
-            seen.score,
+            # A model that overflows gives scores that are none; JSON has no word for them.
+            seen.score if isfinite(seen.score) else 0.0,
             (seen.box[0] / width, seen.box[1] / height, seen.box[2] / width, seen.box[3] / height),
             seen.state,
         )
@@ -73,7 +74,7 @@ class Timeline:
         self._keep_s, self._most_objects = keep_s, most_objects
         self._observations: deque[Observation] = deque()
         self._objects = 0
-        #: Looks that were forgotten before their time because there were too many objects.
+        #: Observations that were forgotten before their time because there were too many objects.
         self.forgotten_early = 0
 
     def __len__(self) -> int:
@@ -106,7 +107,7 @@ def _weight(observation: Observation) -> int:
 
 
 class Tracks:
-    """Looks turned round: for each track its sightings, and from them its box at any moment."""
+    """Observations turned round: for each track its sightings, and from them its box at any moment."""
 
     def __init__(self, observations: Iterable[Observation], longest_gap_s: float = LONGEST_GAP_S) -> None:
         """Sort `observations`, which may come in any order and twice; all belong to one epoch.

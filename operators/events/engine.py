@@ -7,12 +7,17 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from groundstream.operators.events.event import Event, Sighting
-from groundstream.operators.events.geometry import distances, inside, standing_points
-from groundstream.operators.events.latch import TOLERANCE_S, Cooldowns, Latch
-from groundstream.operators.events.messages import OpenEvent
+from groundstream.operators.events.event import TOLERANCE_S, Event, OpenEvent, Sighting
 from groundstream.operators.events.rules import CountRule, StreamRules
-from groundstream.operators.events.track import Seen, TrackRules
+from groundstream.operators.events.track import (
+    Cooldowns,
+    Latch,
+    Seen,
+    TrackRules,
+    distances,
+    inside,
+    standing_points,
+)
 from groundstream.operators.frames import Frame, FrameResult, SeenObject
 
 #: A track of which there is neither a box nor a guess for so many seconds is gone. Longer than a change is
@@ -23,9 +28,9 @@ CLOCK_BACK = "the media clock went back"
 
 
 class RuleUpdate(NamedTuple):
-    """What a frame brought: messages in the order in which they are to be told.
+    """What a frame brought: messages in the order in which they are to be emitted.
 
-    `result` is that of the frame, now with the zones of each object: the settled ones, as events tell them.
+    `result` is that of the frame, now with the zones of each object: the settled ones, as events have them.
     """
 
     events: tuple[Event, ...]
@@ -41,7 +46,7 @@ class RuleEngine:
 
     Args:
         stream_id: the stream's name in every event.
-        rules: what is told.
+        rules: what is emitted.
     """
 
     def __init__(self, stream_id: str, rules: StreamRules) -> None:
@@ -86,7 +91,7 @@ class RuleEngine:
         same = frame.epoch == self._epoch
         if self._epoch and not (same and frame.time_s >= self._now_s):
             ended = self.end(CLOCK_BACK if same else NEW_EPOCH)
-            # What was told a second ago was told a second ago by the new clock, too.
+            # What was emitted a second ago was emitted a second ago by the new clock, too.
             self._cooldowns.shift(frame.time_s - self._now_s)
         self._epoch, self._now_s = frame.epoch, frame.time_s
         return ended
@@ -116,7 +121,7 @@ class RuleEngine:
             yield Seen(seen.track_id, sighting, tuple(point), in_zones, from_lines)
 
     def _gone(self, objects: tuple[SeenObject, ...]) -> Iterator[Event]:
-        """Yield what is to be told of tracks that are gone, and forget them."""
+        """Yield the messages of tracks that are gone, and forget them."""
         for seen in objects:
             if seen.track_id in self._tracks:
                 self._tracks[seen.track_id].present_s = self._now_s
@@ -136,7 +141,7 @@ class CountWatch:
         self._open: OpenEvent | None = None
 
     def update(self, number: int, frame: Frame, rules: StreamRules, cooldowns: Cooldowns) -> Iterator[Event]:
-        """Take the number in a frame; yield what is to be told."""
+        """Take the number in a frame; yield the messages that follow."""
         values = {"count": number}
         now = _sighting(
             frame,
@@ -149,14 +154,14 @@ class CountWatch:
             yield self._open.end(since_s, now, values)
             self._open = None
         elif self._open is not None and self._latch.steady:
-            if told := self._open.see(now, values):
-                yield told
-        elif changed and self._latch.on and self._may_tell(rules, cooldowns):
+            if update := self._open.see(now, values):
+                yield update
+        elif changed and self._latch.on and self._may_emit(rules, cooldowns):
             self._open = OpenEvent(self._stream_id, "count", self.rule.name, since_s, now)
             yield self._open.begin(values)
 
-    def _may_tell(self, rules: StreamRules, cooldowns: Cooldowns) -> bool:
-        return "count" in rules.told and cooldowns.allow(("count", self.rule.name), self._latch.since_s)
+    def _may_emit(self, rules: StreamRules, cooldowns: Cooldowns) -> bool:
+        return "count" in rules.emitted and cooldowns.allow(("count", self.rule.name), self._latch.since_s)
 
     def truncate(self, at_s: float, reason: str) -> Iterator[Event]:
         """Yield the end of the event that is open, before its time."""

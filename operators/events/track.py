@@ -1,16 +1,195 @@
-"""What the rules know of one track, and what they tell of it."""
+"""What the rules know of one track: where it stands, what has held for long enough, which events it makes.
+
+From the bottom up: the geometry of zones and lines; small states (`Latch`: what holds, `LineWatch`: on which
+side of a line, `Cooldowns`: what was emitted lately); and `TrackRules`, which has them for one track.
+
+An object is where it stands: the middle of its box's lower edge, as in Frigate, for zones and lines alike.
+"""
 
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Hashable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
 from typing import NamedTuple
 
-from groundstream.operators.events.event import Event, EventKind, Sighting
-from groundstream.operators.events.latch import TOLERANCE_S, Cooldowns, Latch, LineWatch
-from groundstream.operators.events.messages import NO_VALUES, OpenEvent, Values, moment
-from groundstream.operators.events.rules import CountRule, StreamRules
-from groundstream.operators.events.zones import CountLine, Point, Zone
+import numpy as np
+from numpy.typing import NDArray
+
+from groundstream.operators.events.event import (
+    NO_VALUES,
+    TOLERANCE_S,
+    Event,
+    EventKind,
+    OpenEvent,
+    Sighting,
+    Values,
+    moment,
+)
+from groundstream.operators.events.rules import (
+    ON_LINE,
+    CountLine,
+    CountRule,
+    Direction,
+    Point,
+    StreamRules,
+    Zone,
+)
+
+# A box that the picture cuts off stands on its very edge, and is inside a zone that reaches it.
+_INSIDE = 1 - 1e-6
+
+
+def standing_points(boxes_norm: NDArray[np.float64]) -> NDArray[np.float64]:
+    """Return where objects stand, (N, 2) in 0..1, for (N, 4) xyxy boxes in parts of the picture."""
+    points = np.column_stack([(boxes_norm[:, 0] + boxes_norm[:, 2]) / 2, boxes_norm[:, 3]])
+    return np.clip(points, 0.0, _INSIDE)
+
+
+def inside(polygon: Sequence[Point], points: NDArray[np.float64]) -> NDArray[np.bool_]:
+    """Tell for each of (N, 2) points whether the polygon holds it, by counting the sides left of it.
+
+    A point on a side that two polygons share is in exactly one of them. Source: the even-odd rule, Shimrat,
+    "Algorithm 112: Position of point relative to polygon", CACM 5 (1962).
+    """
+    corners = np.asarray(polygon, np.float64)
+    x1, y1 = corners.T  # (E,)
+    x2, y2 = np.roll(corners, -1, axis=0).T
+    x, y = points[:, :1], points[:, 1:]  # (N, 1)
+    spans = (y1 > y) != (y2 > y)  # (N, E): sides that the horizontal through the point meets
+    rise = np.where(y1 == y2, 1.0, y2 - y1)  # a level side spans nothing
+    right_of_point = x < x1 + (y - y1) * (x2 - x1) / rise
+    return np.asarray((spans & right_of_point).sum(axis=1) % 2 == 1)
+
+
+def distances(line: CountLine, points: NDArray[np.float64]) -> NDArray[np.float64]:
+    """Return the (N,) distances of (N, 2) points from the endless line: above 0 on its right, else below.
+
+    0 stands for everything nearer than `ON_LINE`.
+    """
+    along = np.subtract(line.end, line.start)
+    away = points - np.asarray(line.start)
+    signed = (along[0] * away[:, 1] - along[1] * away[:, 0]) / np.hypot(*along)
+    return np.where(np.abs(signed) < ON_LINE, 0.0, signed)
+
+
+def meets(line: CountLine, before: Point, after: Point) -> bool:
+    """Tell whether the straight way from `before` to `after`, on different sides, meets the line itself."""
+    (ax, ay), (bx, by) = line.start, line.end
+    dx, dy = after[0] - before[0], after[1] - before[1]
+    across = dx * (by - ay) - dy * (bx - ax)
+    if across == 0:
+        return False
+    part = (dx * (before[1] - ay) - dy * (before[0] - ax)) / across
+    return 0 <= part <= 1
+
+
+class Latch:
+    """A yes or no that follows its input only when that has held for some seconds.
+
+    Attributes:
+        on: what holds now.
+        since_s: media time from which the input has held it.
+    """
+
+    def __init__(self) -> None:
+        self.on = False
+        self.since_s = float("-inf")
+        self._other_since_s: float | None = None
+
+    @property
+    def steady(self) -> bool:
+        """True while the input is what `on` says."""
+        return self._other_since_s is None
+
+    def update(self, value: bool, now_s: float, settle_s: float) -> bool:
+        """Take the input at `now_s`; return whether `on` has just changed."""
+        if value == self.on:
+            self._other_since_s = None
+            return False
+        if self._other_since_s is None:
+            self._other_since_s = now_s
+        if now_s - self._other_since_s < settle_s - TOLERANCE_S:
+            return False
+        # Dated back: the change is reported once it is sure, but it was when the input turned.
+        self.on, self.since_s, self._other_since_s = value, self._other_since_s, None
+        return True
+
+
+@dataclass(frozen=True)
+class _Crossing:
+    """A track on a side that is not yet its own; `met` where the way there met the line."""
+
+    side: Direction
+    first: Sighting
+    met: bool
+
+
+class LineWatch:
+    """On which side of a line a track is.
+
+    The side is the track's own once it has kept it for some seconds, the first one too: a first box on the
+    wrong side is no crossing. A way around the line's ends changes the side without a crossing.
+    """
+
+    def __init__(self) -> None:
+        self._side: Direction | None = None
+        self._other: _Crossing | None = None
+        self._last: Point | None = None
+
+    def update(
+        self, line: CountLine, point: Point, distance: float, seen: Sighting, settle_s: float
+    ) -> tuple[Direction, Sighting] | None:
+        """Take where a track stands now; return a crossing that has just become sure.
+
+        Args:
+            line: the line, the same in all calls.
+            point: where the track stands, (x, y) in parts of the picture.
+            distance: of `point` from the line as `zones.distances` gives it.
+            seen: the track now.
+            settle_s: so long a side must be kept.
+
+        Returns:
+            The direction, and the sighting in which the track was first on the new side.
+        """
+        if distance == 0:  # on the line: whoever trembles there has left no side and reached none
+            return None
+        side: Direction = "right" if distance > 0 else "left"
+        last, self._last = self._last, point
+        if side == self._side:
+            self._other = None
+            return None
+        if self._other is None or self._other.side != side:
+            # Whether the line itself was met is decided at the step over it; later steps are on one side.
+            self._other = _Crossing(side, seen, last is not None and meets(line, last, point))
+        if seen.time_s - self._other.first.time_s < settle_s - TOLERANCE_S:
+            return None
+        crossing, had_side = self._other, self._side is not None
+        self._side, self._other = side, None
+        return (side, crossing.first) if had_side and crossing.met else None
+
+
+class Cooldowns:
+    """What was emitted so lately that it is not emitted again."""
+
+    def __init__(self, cooldown_s: float) -> None:
+        self._cooldown_s = cooldown_s
+        self._until_s: dict[Hashable, float] = {}
+
+    def allow(self, key: Hashable, now_s: float) -> bool:
+        """Tell whether `key` may be emitted at `now_s`, and take it as emitted if so."""
+        if self._cooldown_s == 0:
+            return True
+        if now_s < self._until_s.get(key, now_s):
+            return False
+        # What is over is forgotten, so that as much is kept as is emitted within a cooldown.
+        self._until_s = {each: until_s for each, until_s in self._until_s.items() if until_s > now_s}
+        self._until_s[key] = now_s + self._cooldown_s
+        return True
+
+    def shift(self, by_s: float) -> None:
+        """Go over to a clock that shows `by_s` more."""
+        self._until_s = {key: until_s + by_s for key, until_s in self._until_s.items()}
 
 
 class Seen(NamedTuple):
@@ -40,8 +219,8 @@ class TrackRules:
 
     Args:
         stream_id: where it is.
-        rules: what is told.
-        cooldowns: what was told lately of all tracks.
+        rules: what is emitted.
+        cooldowns: what was emitted lately of all tracks.
 
     Attributes:
         present_s: media time at which the track was last there, seen or lost.
@@ -62,11 +241,11 @@ class TrackRules:
         self.zones: tuple[str, ...] = ()
 
     def see(self, seen: Seen) -> Iterator[Event]:
-        """Take what is seen of the track in a frame; yield what is to be told."""
+        """Take what is seen of the track in a frame; yield the messages that follow."""
         time_s = seen.sighting.time_s
         self.present_s = time_s
         self._rate(seen.sighting)
-        # All latches turn before anything is told: every message of this frame shows the same zones. When
+        # All latches turn before anything is emitted: every message of this frame shows the same zones. When
         # each stay began is read before, for the turn overwrites it.
         began = [visit.latch.since_s for visit in self._visits]
         changed = [
@@ -83,10 +262,10 @@ class TrackRules:
                 yield from self._leave(visit, zone, visit.latch.since_s, since_s, "left")
             yield from self._stay(visit, zone, now)
         yield from self._cross(seen, now)
-        yield from self._tell_news(now)
+        yield from self._update(now)
 
     def gone(self) -> Iterator[Event]:
-        """Yield what is to be told of a track that is there no more; it ended where it was last seen."""
+        """Yield the messages of a track that is there no more; it ended where it was last seen."""
         last = self._last
         if last is None:
             return
@@ -164,7 +343,7 @@ class TrackRules:
             values: Values = {"direction": direction}
             yield from self._moment("line_cross", line.name, first.time_s, first, values)
 
-    def _tell_news(self, now: Sighting) -> Iterator[Event]:
+    def _update(self, now: Sighting) -> Iterator[Event]:
         for (kind, rule), event in self._open.items():
             if update := event.see(now, self._values(kind, rule, now)):
                 yield update
@@ -178,7 +357,7 @@ class TrackRules:
     def _begin(
         self, kind: EventKind, rule: str, start_s: float, now: Sighting, values: Values = NO_VALUES
     ) -> Iterator[Event]:
-        if self._may_tell(kind, rule, start_s, now, values):
+        if self._may_emit(kind, rule, start_s, now, values):
             event = self._open[kind, rule] = OpenEvent(self._stream_id, kind, rule, start_s, now)
             yield event.begin(values)
 
@@ -190,13 +369,13 @@ class TrackRules:
     def _moment(
         self, kind: EventKind, rule: str, at_s: float, seen: Sighting, values: Values = NO_VALUES
     ) -> Iterator[Event]:
-        if self._may_tell(kind, rule, at_s, seen, values):
+        if self._may_emit(kind, rule, at_s, seen, values):
             yield from moment(self._stream_id, kind, rule, at_s, seen, values)
 
-    def _may_tell(
+    def _may_emit(
         self, kind: EventKind, rule: str, at_s: float, seen: Sighting, values: Mapping[str, object]
     ) -> bool:
-        if kind not in self._rules.told:
+        if kind not in self._rules.emitted:
             return False
         # Of one track the cooldowns are its own, see __init__; so its phrase need not be in the key.
         of = seen.phrase if self._rules.cooldown_of == "phrase" else ""

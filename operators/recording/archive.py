@@ -1,4 +1,4 @@
-"""What is told and kept of one stream: its events, its clips, its recording, and the index of them all."""
+"""What is emitted and kept of one stream: its events, its clips, its recording, and the index of them all."""
 
 from __future__ import annotations
 
@@ -11,30 +11,26 @@ import uuid
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from groundstream.operators.clips.job import left_behind
+from groundstream.operators.clips.job import ClipWriter, left_behind
 from groundstream.operators.clips.manager import ClipManager, ClipSettings
 from groundstream.operators.clips.renderer import Renderer
-from groundstream.operators.clips.spec import ClipFiles
-from groundstream.operators.clips.writer import ClipWriter
+from groundstream.operators.clips.spec import ClipFiles, shapes_of
 from groundstream.operators.events.engine import RuleEngine
 from groundstream.operators.events.event import Event, Sighting
 from groundstream.operators.events.rules import StreamRules
 from groundstream.operators.frames import FrameResult
 from groundstream.operators.recording.budget import DiskBudget, StreamFolders
 from groundstream.operators.recording.files import RecordedFile, RecordingChange
-from groundstream.operators.recording.index import IndexedClip, IndexWriter
-from groundstream.operators.recording.index_repair import clip_from_facts, repair
-from groundstream.operators.recording.index_tables import INDEX
-from groundstream.operators.recording.recover import recover
+from groundstream.operators.recording.index import INDEX, IndexedClip, IndexWriter
+from groundstream.operators.recording.repair import clip_from_facts, recover, repair
 from groundstream.operators.recording.writer import RecordingWriter
-from groundstream.operators.video.ring import Ring
 from groundstream.operators.video.segment import Segment
-from groundstream.operators.video.shape import Shape
+from groundstream.operators.video.tap import Ring
 
 CLIPS_FOLDER = "clips"
 RECORDING_FOLDER = "recording"
 RENDER_S = 900.0  # how long the end of a run waits for clips; what is left is made at the next start
-BUDGET_S = 60.0  # how often files are looked at for their age
+BUDGET_S = 60.0  # how often files are checked for their age
 
 _log = logging.getLogger("groundstream.recorder")
 
@@ -44,7 +40,7 @@ class ArchiveSettings:
     """What is kept of a stream.
 
     Attributes:
-        rules: what is told; None tells nothing.
+        rules: what is emitted; None emits nothing.
         clips: which clips are made; None makes none.
         file_s: length of a recording's files in seconds; None records nothing.
         ring_bytes: compressed video that is held in memory for the seconds before an event.
@@ -74,7 +70,7 @@ class StreamArchive:
         Args:
             stream_id: the stream.
             settings: what is kept of it.
-            folder: where clips, recordings and the index go; None where only events are told.
+            folder: where clips, recordings and the index go; None where nothing is kept but events emitted.
 
         Raises:
             OutputError: the index cannot be written.
@@ -117,7 +113,7 @@ class StreamArchive:
                 events, result = self._rules.update(result)
             if self._index is not None:
                 self._index.add_result(result)
-            return result, self._kept((*self._in_clips(result, events), *self._pauses.events()))
+            return result, self._in_index((*self._in_clips(result, events), *self._pauses.events()))
 
     def interrupt(self, reason: str) -> tuple[Event, ...]:
         """Return the messages that end what is open where the source is lost for now; from any thread.
@@ -132,7 +128,7 @@ class StreamArchive:
             events = self._end_clips(reason, reason)
             if self._recording is not None:
                 self._recording.end_file()
-            return self._kept((*events, *self._pauses.events()))
+            return self._in_index((*events, *self._pauses.events()))
 
     def end(self, reason: str | None) -> tuple[Event, ...]:
         """Return the messages that end what is open, after the source has been closed.
@@ -142,12 +138,12 @@ class StreamArchive:
         """
         with self._lock:
             words = reason or "the stream has ended"
-            return self._kept((*self._end_clips(words, reason), *self._pauses.events(words)))
+            return self._in_index((*self._end_clips(words, reason), *self._pauses.events(words)))
 
     def close(self) -> None:
         """Finish clips, recording and index; may be called twice."""
         self._closed.set()
-        # In this order: the clip writer hands jobs to the renderer, and all tell the index what they made.
+        # In this order: the clip writer hands jobs to the renderer, and what all made goes into the index.
         if self._clip_writer is not None:
             self._clip_writer.close()
         if self._recording is not None:
@@ -172,7 +168,8 @@ class StreamArchive:
             self._manager.end(reason, events)
         return events
 
-    def _kept(self, events: tuple[Event, ...]) -> tuple[Event, ...]:
+    def _in_index(self, events: tuple[Event, ...]) -> tuple[Event, ...]:
+        """Have `events` written into the index; return them."""
         if self._index is not None:
             for event in events:
                 self._index.add_event(event)
@@ -250,13 +247,13 @@ class _RecordingPauses:
 
     def events(self, over: str | None = None) -> tuple[Event, ...]:
         """Return what became of the recording meanwhile; what is open ends where all is `over`."""
-        told = []
+        events = []
         while not self._changes.empty():
             if (event := self._event(self._changes.get())) is not None:
-                told.append(event)
+                events.append(event)
         if over is not None and self._stopped is not None:
-            told.append(_ended(self._stopped, time.time(), self._stopped.after, over))
-        return tuple(told)
+            events.append(_ended(self._stopped, time.time(), self._stopped.after, over))
+        return tuple(events)
 
     def _event(self, change: RecordingChange) -> Event | None:
         state = Sighting(
@@ -293,12 +290,3 @@ def _ended(stopped: Event, wall: float, state: Sighting, truncated: str | None =
 def indexed(files: ClipFiles) -> IndexedClip:
     """Return what the index keeps of a clip."""
     return clip_from_facts(files.annotated, json.loads(files.facts.read_text(encoding="utf-8")))
-
-
-def shapes_of(rules: StreamRules | None) -> tuple[Shape, ...]:
-    """Return zones and lines as they are drawn."""
-    if rules is None:
-        return ()
-    zones = [Shape(zone.name, zone.polygon, closed=True) for zone in rules.zones]
-    lines = [Shape(line.name, (line.start, line.end), closed=False) for line in rules.lines]
-    return (*zones, *lines)

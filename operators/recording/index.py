@@ -1,4 +1,4 @@
-"""What was seen and kept of a stream, and when: one SQLite file, written beside the hot path."""
+"""What was seen and kept of a stream, and when: one SQLite file, its tables and the thread that writes it."""
 
 from __future__ import annotations
 
@@ -9,19 +9,55 @@ import os
 import sqlite3
 import threading
 import time
+import zlib
 from collections import deque
-from collections.abc import Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from groundstream.operators.clips.timeline import Observation, observation_of
+from groundstream.operators.errors import OutputError
 from groundstream.operators.events.event import Event
 from groundstream.operators.frames import FrameResult, SeenObject
 from groundstream.operators.recording.files import RecordedFile
-from groundstream.operators.recording.index_tables import open_index, pack_objects
 from groundstream.operators.records.event import event_record
 from groundstream.operators.utils.worker import Worker
+
+#: Name of the index in a stream's folder.
+INDEX = "index.sqlite"
+_VERSION = 1
+_BUSY_S = 10.0
+_TABLES = """
+CREATE TABLE runs (run INTEGER PRIMARY KEY, stream_id TEXT NOT NULL, started_wall REAL NOT NULL);
+CREATE TABLE recordings (
+    path TEXT PRIMARY KEY, run INTEGER NOT NULL, epoch INTEGER NOT NULL, start_s REAL NOT NULL,
+    end_s REAL NOT NULL, start_wall REAL NOT NULL, end_wall REAL NOT NULL, bytes INTEGER NOT NULL
+);
+CREATE INDEX recordings_by_time ON recordings (start_wall);
+CREATE TABLE tracks (
+    id INTEGER PRIMARY KEY, run INTEGER NOT NULL, track_id TEXT NOT NULL, phrase TEXT NOT NULL,
+    epoch INTEGER NOT NULL, first_s REAL NOT NULL, last_s REAL NOT NULL, first_wall REAL NOT NULL,
+    last_wall REAL NOT NULL, score REAL NOT NULL, best_s REAL NOT NULL, box TEXT NOT NULL,
+    UNIQUE (run, track_id, phrase)
+);
+CREATE INDEX tracks_by_time ON tracks (last_wall);
+CREATE TABLE events (
+    id TEXT PRIMARY KEY, run INTEGER NOT NULL, kind TEXT NOT NULL, phrase TEXT NOT NULL,
+    start_wall REAL NOT NULL, end_wall REAL, record TEXT NOT NULL
+);
+CREATE INDEX events_by_time ON events (start_wall);
+CREATE TABLE clips (
+    path TEXT PRIMARY KEY, run INTEGER NOT NULL, epoch INTEGER NOT NULL, start_s REAL NOT NULL,
+    end_s REAL NOT NULL, start_wall REAL NOT NULL, end_wall REAL NOT NULL, events TEXT NOT NULL
+);
+CREATE INDEX clips_by_time ON clips (start_wall);
+CREATE TABLE frames (
+    id INTEGER PRIMARY KEY, run INTEGER NOT NULL, epoch INTEGER NOT NULL, time_s REAL NOT NULL,
+    objects BLOB NOT NULL
+);
+CREATE INDEX frames_by_time ON frames (run, epoch, time_s);
+"""
 
 #: So much of what was seen may be lost with the process, and is not yet seen by readers.
 COMMIT_S = 1.0
@@ -96,19 +132,6 @@ class IndexedClip:
     events: tuple[str, ...]
 
 
-@dataclass
-class _Sightings:
-    """What was seen of one track under one phrase since the last commit."""
-
-    epoch: int
-    first_s: float
-    first_wall: float
-    last_s: float
-    last_wall: float
-    best: SeenObject
-    best_s: float
-
-
 class IndexWriter:
     """Writes the index of one stream, in a thread of its own; its methods may be called from any thread.
 
@@ -139,7 +162,7 @@ class IndexWriter:
         self._run_id = made.lastrowid
         self._queue: deque[_Statement] = deque()
         self._tracks: dict[tuple[str, str], _Sightings] = {}
-        self._saw_objects = False
+        self._saw_objects = self._asked = False
         self._lock = threading.Lock()
         self._commits = 0
         self._log = logging.getLogger(f"groundstream.stream.{stream_id}")
@@ -218,42 +241,36 @@ class IndexWriter:
             while len(self._queue) > _MOST_WAITING:
                 self._queue.popleft()
                 self.lost += 1
-        if at_once:
+            # One request is enough for all that came before its commit: a slow disk must not pile them up.
+            asks, self._asked = at_once and not self._asked, self._asked or at_once
+        if asks:
             self._worker.put(None)
 
     def _note(self, observation: Observation, wall: float) -> None:
+        time_s = observation.time_s
         for seen in observation.objects:
             if not seen.track_id:
                 continue
             noted = self._tracks.get((seen.track_id, seen.phrase))
             if noted is None:
-                noted = _Sightings(
-                    observation.epoch,
-                    observation.time_s,
-                    wall,
-                    observation.time_s,
-                    wall,
-                    seen,
-                    observation.time_s,
-                )
+                noted = _Sightings(observation.epoch, time_s, wall, time_s, wall, seen, time_s)
                 self._tracks[seen.track_id, seen.phrase] = noted
-            noted.last_s, noted.last_wall = observation.time_s, wall
+            noted.last_s, noted.last_wall = time_s, wall
             if seen.score > noted.best.score:
-                noted.best, noted.best_s = seen, observation.time_s
+                noted.best, noted.best_s = seen, time_s
 
     def _commit(self, done: threading.Event | None = None) -> None:
         """Write what has come since the last time; then say that it is `done`."""
         with self._lock:
-            statements, self._queue = list(self._queue), deque()
+            statements, self._queue, self._asked = list(self._queue), deque(), False
             tracks, self._tracks = self._tracks, {}
         self._write([*statements, *self._track_rows(tracks)])
         if done is not None:
             done.set()
 
     def _finish(self) -> None:
-        self._commit()
-        with contextlib.suppress(sqlite3.Error):
-            self._connection.close()
+        with contextlib.suppress(sqlite3.Error), contextlib.closing(self._connection):
+            self._commit()
 
     def _track_rows(self, tracks: dict[tuple[str, str], _Sightings]) -> list[_Statement]:
         rows: list[_Statement] = []
@@ -284,8 +301,95 @@ class IndexWriter:
             self._connection.execute(_TRIM[table], (most,))
 
 
+@dataclass
+class _Sightings:
+    """What was seen of one track under one phrase since the last commit."""
+
+    epoch: int
+    first_s: float
+    first_wall: float
+    last_s: float
+    last_wall: float
+    best: SeenObject
+    best_s: float
+
+
 def _written(file: RecordedFile) -> float:
     """Return when a file was written last; its first picture may be older than its run."""
     with contextlib.suppress(OSError):
         return file.path.stat().st_mtime
     return file.start_wall
+
+
+def open_index(path: Path) -> sqlite3.Connection:
+    """Open the index for its writer; made when it is not there.
+
+    Raises:
+        OutputError: it cannot be written, or another version of groundstream made it.
+    """
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        connection = sqlite3.connect(path, timeout=_BUSY_S, check_same_thread=False)
+        try:
+            _prepare(connection, path)
+        except BaseException:
+            connection.close()
+            raise
+    except (OSError, sqlite3.Error) as error:
+        raise OutputError(f"cannot write the index {path}: {error}; choose another --out") from None
+    return connection
+
+
+def read_index(path: Path) -> sqlite3.Connection:
+    """Open an index for reading, also while it is being written.
+
+    Raises:
+        OutputError: it cannot be read, or another version of groundstream made it.
+    """
+    try:
+        connection = sqlite3.connect(f"{path.resolve().as_uri()}?mode=ro", timeout=_BUSY_S, uri=True)
+        _check_version(connection, path)
+    except (OSError, sqlite3.Error) as error:
+        raise OutputError(f"cannot read the index {path}: {error}") from None
+    # SQLite itself folds the case of ASCII only.
+    connection.create_function("folded", 1, str.casefold, deterministic=True)
+    return connection
+
+
+def pack_objects(objects: Iterable[SeenObject]) -> bytes:
+    """Return objects as compact bytes: scores to 4, parts of the picture to 5 decimals."""
+    rows = [
+        [seen.track_id, seen.phrase, round(seen.score, 4), *(round(side, 5) for side in seen.box), seen.state]
+        for seen in objects
+    ]
+    return zlib.compress(json.dumps(rows, ensure_ascii=False, separators=(",", ":")).encode(), level=1)
+
+
+def unpack_objects(packed: bytes) -> Iterator[SeenObject]:
+    """Return what `pack_objects` packed."""
+    for track_id, phrase, score, x1, y1, x2, y2, state in json.loads(zlib.decompress(packed)):
+        yield SeenObject(track_id, phrase, score, (x1, y1, x2, y2), state)
+
+
+def _prepare(connection: sqlite3.Connection, path: Path) -> None:
+    # Before the first table is made: room that deleted rows leave can then be given back.
+    connection.execute("PRAGMA auto_vacuum=INCREMENTAL")
+    connection.execute("PRAGMA journal_mode=WAL")
+    # With the machine's power the last second may go; the file stays whole.
+    connection.execute("PRAGMA synchronous=NORMAL")
+    if _version(connection) == 0:
+        connection.executescript(f"BEGIN IMMEDIATE; {_TABLES} PRAGMA user_version={_VERSION}; COMMIT;")
+    _check_version(connection, path)
+
+
+def _check_version(connection: sqlite3.Connection, path: Path) -> None:
+    version = _version(connection)
+    if version != _VERSION:
+        raise OutputError(
+            f"the index {path} has version {version}, but this groundstream knows version {_VERSION}; "
+            "choose another folder, or move the index away"
+        )
+
+
+def _version(connection: sqlite3.Connection) -> int:
+    return int(connection.execute("PRAGMA user_version").fetchone()[0])

@@ -12,13 +12,13 @@ from pathlib import Path
 from groundstream.operators.clips.timeline import Observation
 from groundstream.operators.events.event import Event, EventKind
 from groundstream.operators.recording.files import RecordedFile
-from groundstream.operators.recording.index_tables import INDEX, read_index, unpack_objects
+from groundstream.operators.recording.index import INDEX, read_index, unpack_objects
 from groundstream.operators.records.event import event_from_record
 
 
 @dataclass(frozen=True)
 class IndexedEvent:
-    """An event as it was told last.
+    """An event as its last message has it.
 
     Attributes:
         event: the event.

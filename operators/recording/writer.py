@@ -115,7 +115,8 @@ class RecordingWriter:
             self._failed += 1
 
     def _finish(self) -> None:
-        with contextlib.suppress(OSError):  # what was written is kept; the next start has nothing to recover
+        # What was written is kept; the next start has nothing to recover.
+        with contextlib.suppress(OSError, av.FFmpegError):
             self._files.finish()
 
 
@@ -167,7 +168,7 @@ class RecordingFiles:
             return False
         if written and self._stopped:
             self._stopped = False
-            self._tell(segment, "")
+            self._report(segment, "")
         return written
 
     def finish(self) -> None:
@@ -216,7 +217,7 @@ class RecordingFiles:
             check_room(self._folder, self._reserve_bytes, segment.size_bytes)
 
     def _stop(self, segment: Segment, error: Exception) -> None:
-        """Keep what is written, and tell that nothing is written from `segment` on."""
+        """Keep what is written, and report that nothing is written from `segment` on."""
         with contextlib.suppress(OSError, av.FFmpegError):
             self.finish()
         number = error.errno if isinstance(error, OSError) else None
@@ -224,7 +225,7 @@ class RecordingFiles:
         if not self._stopped:
             self._stopped = True
             words = explain(error) if isinstance(error, OSError) else str(error)
-            self._tell(segment, f"cannot write to {self._folder}: {words}")
+            self._report(segment, f"cannot write to {self._folder}: {words}")
 
     def _leave(self, growing: _Growing) -> None:
         """Keep what there is of a file that cannot be finished."""
@@ -257,7 +258,7 @@ class RecordingFiles:
         except Exception:  # a listener's fault must not stop the recording
             self._log.exception("the listener to the files of this recording failed")
 
-    def _tell(self, segment: Segment, reason: str) -> None:
+    def _report(self, segment: Segment, reason: str) -> None:
         change = RecordingChange(
             segment.stream_id, not reason, reason, segment.epoch, segment.start_s, segment.start_wall
         )

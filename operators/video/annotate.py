@@ -11,8 +11,6 @@ import numpy as np
 import supervision as sv
 from numpy.typing import NDArray
 
-from groundstream.operators.video.shape import Shape
-
 if TYPE_CHECKING:
     from groundstream.operators.frames import FrameResult
 
@@ -50,14 +48,23 @@ class Annotator:
             self._labels.annotate(picture_bgr, seen, labels=_labels(seen))
         return picture_bgr
 
-    def shapes(self, picture_bgr: NDArray[np.uint8], shapes: Sequence[Shape]) -> NDArray[np.uint8]:
-        """Draw zones and lines with their names, and return the picture."""
+    def outline(
+        self,
+        picture_bgr: NDArray[np.uint8],
+        name: str,
+        points: Sequence[tuple[float, float]],
+        *,
+        closed: bool,
+    ) -> NDArray[np.uint8]:
+        """Draw a zone (`closed`) or a line with its name beside its first point, and return the picture.
+
+        `points` are (x, y) in parts of the picture, 0..1, from the top left.
+        """
         height, width = picture_bgr.shape[:2]
-        for shape in shapes:
-            corners = np.round(np.array(shape.points) * (width - 1, height - 1)).astype(np.int32)
-            cv2.polylines(picture_bgr, [corners], shape.closed, _ZONE_BGR, self._thickness, cv2.LINE_AA)
-            x, y = corners[0].tolist()
-            self._text(picture_bgr, shape.name, (x, y - 2 * self._thickness), _ZONE_BGR)
+        corners = np.round(np.array(points) * (width - 1, height - 1)).astype(np.int32)
+        cv2.polylines(picture_bgr, [corners], closed, _ZONE_BGR, self._thickness, cv2.LINE_AA)
+        x, y = corners[0].tolist()
+        self._text(picture_bgr, name, (x, y - 2 * self._thickness), _ZONE_BGR)
         return picture_bgr
 
     def clock(self, picture_bgr: NDArray[np.uint8], wall_s: float) -> NDArray[np.uint8]:

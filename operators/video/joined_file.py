@@ -1,6 +1,6 @@
 """Segments joined in one growing file, packet by packet: what a recording writes, and what finishes it.
 
-MP4, or Matroska where browsers do not play the codec. (The raw clip, `clips/raw.py`, is cut to a span and
+MP4, or Matroska where browsers do not play the codec. (The raw clip, `clips/pieces.py`, is cut to a span and
 begins at a key frame before it; this file takes whole segments as they come.)
 """
 
@@ -17,8 +17,7 @@ import av
 from av.container import InputContainer, OutputContainer
 
 from groundstream.operators.video.containers import CLOCK, suffix_for
-from groundstream.operators.video.mux import TimedPacket, decoded_stamps, segment_packets
-from groundstream.operators.video.segment import Segment
+from groundstream.operators.video.segment import Segment, TimedPacket, decoded_stamps, segment_packets
 
 #: So much of what was added is not yet with the operating system.
 _FRAGMENT_US = 100_000

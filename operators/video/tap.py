@@ -1,18 +1,22 @@
-"""Cuts what a source reads into closed groups of pictures, without a second decode."""
+"""Cuts what a source reads into closed groups of pictures, and holds the last ones.
+
+`PacketTap` and `GopCutter` make segments while the source decodes, without a second decode; `Ring` keeps
+those before an event, bounded in time and bytes.
+"""
 
 from __future__ import annotations
 
 import logging
 import threading
 import time
+from collections import deque
 from collections.abc import Callable
 from dataclasses import dataclass
 
 import av
 from av.video.frame import PictureType
 
-from groundstream.operators.video.mux import TimedPacket, parameters_of, to_matroska
-from groundstream.operators.video.segment import Segment
+from groundstream.operators.video.segment import Segment, TimedPacket, parameters_of, to_matroska
 
 #: A group of pictures that grows beyond this is cut without a key frame.
 MOST_BYTES = 64 * 2**20
@@ -48,19 +52,8 @@ class PacketTap:
         return None if self.absent else GopCutter(self, stream, stream_id, epoch, interval_s)
 
 
-@dataclass(slots=True, eq=False)
-class _Mark:
-    """Travels through the decoder with a packet and comes out with its picture."""
-
-    number: int
-    key: bool
-    time_s: float | None = None
-    wall: float = 0.0
-    leading: bool = False
-
-
 class GopCutter:
-    """Cuts the packets of one opened video into segments, told by the pictures that they become.
+    """Cuts the packets of one opened video into segments, by the pictures that they become.
 
     A cut lies before each key frame. It is made when the picture of that key frame comes out of the
     decoder: all that is shown before it has come out by then. Where pictures that follow the key frame in
@@ -201,6 +194,111 @@ class GopCutter:
         if self._tap.absent is None:
             self._tap.absent = reason
             self._log.warning("no recordings and no clips: %s", reason)
+
+
+class Ring:
+    """Keeps the segments of one stream for pre-roll; safe from several threads.
+
+    A segment stays until the consumer of the stream's frames (which calls `keep_from`) is `seconds` beyond
+    its end; a file's consumer may lie far behind the reader. Bytes are the hard limit: the oldest go, and are
+    counted. Segments that do not decode alone (`keyed` is False) are not kept.
+
+    Args:
+        seconds: how far before the consumer's frame the ring reaches, at least.
+        most_bytes: size of all segments that may not be passed.
+    """
+
+    def __init__(self, seconds: float, most_bytes: int) -> None:
+        if seconds < 0 or most_bytes < 1:
+            raise ValueError(
+                f"expected seconds >= 0 and most_bytes >= 1, but got {seconds} s and {most_bytes} bytes"
+            )
+        self._seconds, self._most_bytes = seconds, most_bytes
+        self._segments: deque[Segment] = deque()
+        self._bytes = self._dropped = self._dropped_bytes = 0
+        self._consumer: tuple[int, float] | None = None
+        self._lock = threading.Lock()
+
+    def add(self, segment: Segment) -> None:
+        """Append a segment; one that does not decode alone is only counted."""
+        with self._lock:
+            if not segment.keyed:
+                self._count_dropped(segment)
+                return
+            self._segments.append(segment)
+            self._bytes += segment.size_bytes
+            while self._bytes > self._most_bytes:
+                self._count_dropped(self._pop())
+            self._trim()
+
+    def cut(self, start_s: float, end_s: float, epoch: int) -> list[Segment]:
+        """Return the segments with pictures in [start_s, end_s) of `epoch`, in order.
+
+        The first one begins at the key frame from which `start_s` can be decoded, as far as the ring reaches.
+        """
+        with self._lock:
+            return [s for s in self._segments if s.epoch == epoch and s.end_s > start_s and s.start_s < end_s]
+
+    def keep_from(self, time_s: float, epoch: int) -> None:
+        """Note that the consumer has come to `time_s` of `epoch`; what lies `seconds` before it may go."""
+        with self._lock:
+            self._consumer = (epoch, time_s)
+            self._trim()
+
+    @property
+    def counters(self) -> RingCounters:
+        """A snapshot of the counters."""
+        with self._lock:
+            return RingCounters(len(self._segments), self._bytes, self._dropped, self._dropped_bytes)
+
+    def _trim(self) -> None:
+        if not self._segments:
+            return
+        newest = self._segments[-1]
+        epoch, time_s = self._consumer or (newest.epoch, newest.end_s)
+        while self._segments:
+            oldest = self._segments[0]
+            needed = oldest.epoch > epoch or (oldest.epoch == epoch and oldest.end_s > time_s - self._seconds)
+            if needed:
+                return
+            self._pop()
+
+    def _pop(self) -> Segment:
+        oldest = self._segments.popleft()
+        self._bytes -= oldest.size_bytes
+        return oldest
+
+    def _count_dropped(self, segment: Segment) -> None:
+        self._dropped += 1
+        self._dropped_bytes += segment.size_bytes
+
+
+@dataclass(frozen=True)
+class RingCounters:
+    """What a ring holds and what it could not hold.
+
+    Attributes:
+        segments: how many it holds now.
+        bytes: their size.
+        dropped: segments given up before their time: the ring was full, or they do not decode alone.
+        dropped_bytes: their size.
+    """
+
+    segments: int
+    bytes: int
+    dropped: int
+    dropped_bytes: int
+
+
+@dataclass(slots=True, eq=False)
+class _Mark:
+    """Travels through the decoder with a packet and comes out with its picture."""
+
+    number: int
+    key: bool
+    time_s: float | None = None
+    wall: float = 0.0
+    leading: bool = False
 
 
 def _is_key(mark: _Mark, frame: av.VideoFrame) -> bool:

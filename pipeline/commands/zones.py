@@ -9,9 +9,9 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
+from groundstream.operators.clips.spec import shapes_of
 from groundstream.operators.errors import ConfigError, OutputError, Reason, SourceError
 from groundstream.operators.events.rules import StreamRules
-from groundstream.operators.recording.archive import shapes_of
 from groundstream.operators.sources.open import SourceOptions, open_source
 from groundstream.operators.urls import mask, stream_id_for
 from groundstream.operators.video.annotate import Annotator
@@ -35,7 +35,9 @@ def zones_command(source: str, rules_file: Path | None, out: Path | None, at_s: 
         raise OutputError(f"{path} exists; name another file with --out, which may replace it")
     picture = first_picture(source, at_s)
     draw_grid(picture)
-    Annotator(*picture.shape[:2]).shapes(picture, shapes_of(rules))
+    annotator = Annotator(*picture.shape[:2])
+    for shape in shapes_of(rules):
+        annotator.outline(picture, shape.name, shape.points, closed=shape.closed)
     if path.suffix.lower() not in (".png", ".jpg", ".jpeg"):
         raise ConfigError(f"{path}: expected a name that ends in .png or .jpg")
     if not path.parent.is_dir() or not cv2.imwrite(str(path), picture):

@@ -8,8 +8,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator, Sequence
 from typing import Any, Literal, get_args, get_origin
 
-from groundstream.operators.events.rules import CountRule, StreamRules
-from groundstream.operators.events.zones import CountLine, Zone
+from groundstream.operators.events.rules import CountLine, CountRule, StreamRules, Zone
 from groundstream.pipeline.config.flags import FLAGS, Flag, all_keys, keywords, shown_default
 from groundstream.pipeline.config.keys import REQUIRED, Key, keys_of, plain_kind
 from groundstream.pipeline.config.run import RunConfig

@@ -13,16 +13,15 @@ from counter_video import ROUND_S, truth
 from result_factory import MODEL
 
 from groundstream.models.types import Prompt
+from groundstream.operators.clips.job import ClipWriter
 from groundstream.operators.clips.manager import ClipManager, ClipSettings
 from groundstream.operators.clips.renderer_main import render_job
-from groundstream.operators.clips.writer import ClipWriter
+from groundstream.operators.clips.spec import Shape
 from groundstream.operators.events.event import Event, EventKind, EventType, Sighting
 from groundstream.operators.frames import Frame, FrameResult, SeenObject
 from groundstream.operators.sources.open import SourceOptions, open_source
-from groundstream.operators.video.ring import Ring
 from groundstream.operators.video.segment import Segment
-from groundstream.operators.video.shape import Shape
-from groundstream.operators.video.tap import PacketTap
+from groundstream.operators.video.tap import PacketTap, Ring
 
 PROMPT = Prompt.of(["white van"])
 ZONE = Shape("gate", ((0.1, 0.5), (0.5, 0.5), (0.4, 0.95)), closed=True)

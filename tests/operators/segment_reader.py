@@ -12,8 +12,7 @@ import av
 
 from groundstream.operators.recording.files import RecordedFile
 from groundstream.operators.sources.open import SourceOptions, open_source
-from groundstream.operators.video.mux import shown_stamps
-from groundstream.operators.video.segment import Segment
+from groundstream.operators.video.segment import Segment, shown_stamps
 from groundstream.operators.video.tap import PacketTap
 from groundstream.operators.video.upright import Upright
 

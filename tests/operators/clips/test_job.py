@@ -11,6 +11,7 @@ from counter_video import make_counter
 from segment_reader import segments_of
 
 from groundstream.operators.clips.job import PENDING, JobFolder, left_behind
+from groundstream.operators.clips.pieces import Piece
 from groundstream.operators.clips.spec import ClipSpec, Span
 from groundstream.operators.clips.timeline import Observation, SeenObject
 from groundstream.operators.video.segment import Segment
@@ -126,9 +127,54 @@ def test_a_folder_without_its_lock_is_removed_as_well(tmp_path: Path) -> None:
     assert not path.exists()
 
 
+def test_a_job_that_an_earlier_version_left_is_read(tmp_path: Path) -> None:
+    path = tmp_path / PENDING / "clip"
+    path.mkdir(parents=True)
+    (path / "lock").touch()
+    (path / "000001.mkv").write_bytes(b"video")
+    (path / "job.json").write_text(
+        '{"name": "clip", "stream_id": "cam", "span": {"start_s": 1.0, "end_s": 4.0, "open_end": false}, '
+        '"part": 1, "events": [{"id": "e0"}], "shapes": [{"name": "gate", "points": '
+        '[[0.1, 0.5], [0.5, 0.5], [0.4, 0.95]], "closed": true}], "truncated": null, "best_s": 2.0}'
+    )
+    (path / "pieces.jsonl").write_text(
+        '{"path": "000001.mkv", "epoch": 1, "start_s": 0.0, "end_s": 1.0, "start_wall": 1.7e9, '
+        '"times_s": [0.0, 0.5]}\n'
+    )
+    (path / "looks.jsonl").write_text(
+        '{"epoch": 1, "time_s": 2.0, "objects": [["cam:1:1", "white van", 0.8, [0.1, 0.2, 0.3, 0.4], '
+        '"confirmed"]]}\n'
+    )
+
+    assert left_behind(tmp_path) == (path,)
+
+    job = JobFolder.take(path)
+    assert job is not None
+    with job:
+        kept = job.read()
+    piece = Piece(path / "000001.mkv", 1, 0.0, 1.0, 1.7e9, (0.0, 0.5))
+    assert (kept.spec, kept.pieces, kept.observations) == (SPEC, (piece,), (OBSERVATION,))
+
+
+def test_a_line_that_is_cut_within_a_letter_costs_that_line_only(
+    tmp_path: Path, segments: list[Segment]
+) -> None:
+    path = filled(tmp_path, segments)
+    cut = '{"epoch": 1, "time_s": 3.0, "objects": [["cam:1:1", "белый фургон'.encode()[:-1]
+    with (path / "looks.jsonl").open("ab") as rows:
+        rows.write(cut)
+
+    assert left_behind(tmp_path) == (path,)
+
+    job = JobFolder.take(path)
+    assert job is not None
+    with job:
+        assert job.read().observations == (OBSERVATION,)
+
+
 def test_gathering_needs_nothing_that_only_rendering_needs() -> None:
     code = (
-        "import sys; import groundstream.operators.clips.writer, groundstream.operators.clips.renderer; "
+        "import sys; import groundstream.operators.clips.job, groundstream.operators.clips.renderer; "
         "print([name for name in ('cv2', 'supervision') if name in sys.modules])"
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)

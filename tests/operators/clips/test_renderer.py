@@ -1,5 +1,6 @@
 """The process that makes clips, and what is left when one dies."""
 
+import errno
 import os
 import signal
 import subprocess
@@ -14,6 +15,7 @@ import pytest
 from clip_stage import Happening, Stage, expected
 from counter_video import make_counter, numbers
 
+from groundstream.operators.clips import renderer as renderer_module
 from groundstream.operators.clips.job import PENDING, JobFolder, left_behind
 from groundstream.operators.clips.manager import ClipSettings
 from groundstream.operators.clips.renderer import Renderer
@@ -114,6 +116,52 @@ def test_a_full_line_leaves_jobs_for_the_next_start(tmp_path: Path) -> None:
     assert listener.worker.counters.deferred == 1
     assert len(listener.problems) == 1
     assert left_behind(stage.folder) == (stage.jobs[0],)
+
+
+def test_a_job_after_the_end_is_left_for_the_next_start(tmp_path: Path) -> None:
+    listener = Listener()
+    listener.worker.close(PATIENT_S)
+    listener.worker.put(tmp_path / "clip")
+    assert listener.worker.counters.deferred == 1
+    assert listener.problems == ["clip: the run is over; this one is made at the next start"]
+
+
+def test_a_process_that_cannot_be_started_is_a_failure_like_others(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def no_room() -> None:
+        raise OSError(errno.EAGAIN, "Resource temporarily unavailable")
+
+    monkeypatch.setattr(renderer_module, "_start", no_room)
+    listener = Listener()
+    listener.worker.put(tmp_path / "clip")
+    listener.worker.close(PATIENT_S)
+    assert (listener.worker.counters.retried, listener.worker.counters.failed) == (1, 1)
+    (problem,) = listener.problems
+    assert "cannot be started: Resource temporarily unavailable; it is tried again" in problem
+
+
+def test_what_failed_is_tried_again_behind_the_others_also_at_the_end(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    asked, closed = list[str](), threading.Event()
+
+    def fail(_: Renderer, job: Path) -> dict[str, str]:
+        asked.append(job.name)
+        assert closed.wait(PATIENT_S)
+        return {"failed": job.name}
+
+    monkeypatch.setattr(Renderer, "_ask", fail)
+    listener = Listener()
+    for name in ("a", "b"):
+        listener.worker.put(Path(name))
+    closing = threading.Thread(target=listener.worker.close, args=(PATIENT_S,))
+    closing.start()
+    wait_for(lambda: listener.worker._worker._closing)
+    closed.set()
+    closing.join()
+    assert asked == ["a", "b", "a", "b"]
+    assert (listener.worker.counters.retried, listener.worker.counters.failed) == (2, 2)
 
 
 def test_closing_does_not_wait_longer_than_it_may(tmp_path: Path) -> None:

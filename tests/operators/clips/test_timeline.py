@@ -71,7 +71,7 @@ def test_phrase_is_that_of_the_nearer_sighting_and_the_score_moves() -> None:
     assert tracks.best_s(0.1, 0.9) is None
 
 
-def test_looks_in_any_order_and_twice_count_once() -> None:
+def test_observations_in_any_order_and_twice_count_once() -> None:
     observations = [observation(0.2, "cam:1:1"), observation(0.0, "cam:1:1"), observation(0.2, "cam:1:1")]
     assert [each.time_s for each in Tracks(observations).observations] == [0.0, 0.2]
 
@@ -112,6 +112,14 @@ def test_a_result_becomes_parts_of_the_picture_without_lost_objects() -> None:
     box = np.array(made.objects[0].box) * (640, 360, 640, 360)
     assert box == pytest.approx(found.detections.xyxy[0], abs=1e-3)
     assert observation_of(result(3, stale=True)) is None
+
+
+def test_a_score_that_is_no_number_is_none() -> None:
+    found = result(1)
+    broken = dataclasses.replace(found, objects=(found.objects[0]._replace(score=math.nan),))
+    observed = observation_of(broken)
+    assert observed is not None
+    assert [each.score for each in observed.objects] == [0.0]
 
 
 def test_boxes_that_are_no_numbers_are_left_out() -> None:

@@ -2,8 +2,7 @@ from __future__ import annotations
 
 import pytest
 
-from groundstream.operators.events.rules import CountRule, StreamRules
-from groundstream.operators.events.zones import CountLine, Zone
+from groundstream.operators.events.rules import CountLine, CountRule, StreamRules, Zone
 
 DOOR = Zone("door", ((0, 0), (1, 0), (1, 1)))
 BENCH = Zone("bench", ((0, 0), (1, 0), (1, 1)), dwell_s=10)
@@ -25,7 +24,7 @@ CROWD = CountRule("crowd", above=3)
 def test_without_a_choice_everything_is_told_that_the_rules_are_for(
     rules: StreamRules, kinds: set[str]
 ) -> None:
-    assert rules.told == kinds
+    assert rules.emitted == kinds
 
 
 @pytest.mark.parametrize(

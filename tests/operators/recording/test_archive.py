@@ -8,8 +8,7 @@ from pathlib import Path
 from moving_things import Thing, frame_result, told
 from tap_videos import make_video, tapped
 
-from groundstream.operators.events.rules import StreamRules
-from groundstream.operators.events.zones import Zone
+from groundstream.operators.events.rules import StreamRules, Zone
 from groundstream.operators.recording.archive import ArchiveSettings, StreamArchive
 from groundstream.operators.recording.index_reader import query_events, segments_between
 

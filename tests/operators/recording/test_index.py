@@ -7,9 +7,11 @@ import shutil
 import sqlite3
 import subprocess
 import sys
+import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
+from typing import Any
 
 import pytest
 from event_factory import event, sighting
@@ -19,7 +21,7 @@ from groundstream.operators.clips.timeline import observation_of
 from groundstream.operators.errors import OutputError
 from groundstream.operators.recording import index as index_module
 from groundstream.operators.recording.files import RecordedFile
-from groundstream.operators.recording.index import IndexedClip, IndexWriter
+from groundstream.operators.recording.index import INDEX, IndexedClip, IndexWriter, read_index
 from groundstream.operators.recording.index_reader import (
     find_indexes,
     frames_between,
@@ -27,7 +29,6 @@ from groundstream.operators.recording.index_reader import (
     query_tracks,
     segments_between,
 )
-from groundstream.operators.recording.index_tables import INDEX, read_index
 
 ZERO = 1_700_000_000.25  # wall time of the factory's frame 0
 
@@ -232,6 +233,28 @@ def test_rows_that_wait_are_bounded(tmp_path: Path, monkeypatch: pytest.MonkeyPa
     assert writer.lost == 80
     writer.close()
     assert count(tmp_path, "frames") == 20
+
+
+def test_requests_to_commit_do_not_pile_up_behind_a_slow_disk(
+    writer: IndexWriter, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    begun, go = threading.Event(), threading.Event()
+    write = writer._write
+
+    def slow(statements: Sequence[Any]) -> None:
+        begun.set()
+        assert go.wait(30.0)
+        write(statements)
+
+    monkeypatch.setattr(writer, "_write", slow)
+    writer.add_event(event())
+    assert begun.wait(30.0)
+    for number in range(100):
+        writer.add_event(dataclasses.replace(event(), id=f"e{number}"))
+    assert writer._worker.waiting == 2  # the commit in hand, and one for all that came since
+    go.set()
+    assert writer.flush()
+    assert count(writer.path.parent, "events") == 101
 
 
 def test_a_disk_that_fails_loses_rows_and_nothing_else(

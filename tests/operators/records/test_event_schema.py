@@ -14,8 +14,7 @@ from result_factory import results
 
 from groundstream.operators.events.engine import RuleEngine
 from groundstream.operators.events.event import Event, EventKind, EventType
-from groundstream.operators.events.rules import RULE_KINDS, CountRule, StreamRules
-from groundstream.operators.events.zones import CountLine, Zone
+from groundstream.operators.events.rules import RULE_KINDS, CountLine, CountRule, StreamRules, Zone
 from groundstream.operators.records.detection import read_records
 from groundstream.operators.records.event import (
     SCHEMA_FILE,

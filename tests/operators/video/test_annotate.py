@@ -4,8 +4,8 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
+from groundstream.operators.clips.spec import Shape
 from groundstream.operators.video.annotate import Annotator
-from groundstream.operators.video.shape import Shape
 
 
 def black(height: int = 240, width: int = 320) -> NDArray[np.uint8]:
@@ -20,6 +20,10 @@ def yellow_at(picture: NDArray[np.uint8], x: float, y: float) -> bool:
     return bool(((near[:, 0] < 60) & (near[:, 1:].min(axis=1) > 80)).any())  # the edge of a line is darker
 
 
+def draw(annotator: Annotator, picture: NDArray[np.uint8], shape: Shape) -> NDArray[np.uint8]:
+    return annotator.outline(picture, shape.name, shape.points, closed=shape.closed)
+
+
 ZONE = Shape("path", ((0.2, 0.3), (0.8, 0.3), (0.6, 0.9)), closed=True)
 LINE = Shape("road", ((0.1, 0.5), (0.9, 0.6)), closed=False)
 
@@ -27,7 +31,7 @@ LINE = Shape("road", ((0.1, 0.5), (0.9, 0.6)), closed=False)
 @pytest.mark.parametrize("size", [(240, 320), (135, 241), (720, 1280)])
 @pytest.mark.parametrize("shape", [ZONE, LINE], ids=["zone", "line"])
 def test_shapes_are_drawn_where_they_are(size: tuple[int, int], shape: Shape) -> None:
-    picture = Annotator(*size).shapes(black(*size), [shape])
+    picture = draw(Annotator(*size), black(*size), shape)
     corners = [*shape.points, shape.points[0]] if shape.closed else shape.points
     for (x1, y1), (x2, y2) in pairwise(corners):
         for part in (0.3, 0.5, 0.7):
@@ -37,7 +41,7 @@ def test_shapes_are_drawn_where_they_are(size: tuple[int, int], shape: Shape) ->
 
 def test_a_line_is_not_closed() -> None:
     bent = Shape("", ((0.1, 0.2), (0.5, 0.9), (0.9, 0.2)), closed=False)
-    assert not yellow_at(Annotator(240, 320).shapes(black(), [bent]), 0.5, 0.2)
+    assert not yellow_at(draw(Annotator(240, 320), black(), bent), 0.5, 0.2)
 
 
 def test_the_clock_is_in_the_lower_left_corner_and_tells_milliseconds_apart() -> None:
@@ -53,4 +57,4 @@ def test_text_that_does_not_fit_is_no_trouble(size: tuple[int, int]) -> None:
     edge = Shape(
         "a name that is much longer than the picture is wide", ((1.0, 0.0), (0.0, 1.0)), closed=False
     )
-    assert annotator.clock(annotator.shapes(black(*size), [edge]), 0.0).any()
+    assert annotator.clock(draw(annotator, black(*size), edge), 0.0).any()

@@ -3,8 +3,7 @@ from pathlib import Path
 import pytest
 
 from groundstream.operators.errors import ConfigError
-from groundstream.operators.events.rules import StreamRules
-from groundstream.operators.events.zones import CountLine, Zone
+from groundstream.operators.events.rules import CountLine, StreamRules, Zone
 from groundstream.pipeline.config.run import distinct_ids, load_config, make_config, read_rules
 
 CONFIGS = Path(__file__).parents[3] / "configs"

@@ -6,8 +6,8 @@ import threading
 
 import pytest
 
-from groundstream.operators.video.ring import Ring, RingCounters
 from groundstream.operators.video.segment import Segment
+from groundstream.operators.video.tap import Ring, RingCounters
 
 
 def segment(

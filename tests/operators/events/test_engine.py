@@ -11,8 +11,7 @@ from moving_things import Thing, frame_result, play, told, walk
 
 from groundstream.operators.events.engine import CLOCK_BACK, NEW_EPOCH, RuleEngine
 from groundstream.operators.events.event import Event
-from groundstream.operators.events.rules import RULE_KINDS, CountRule, StreamRules
-from groundstream.operators.events.zones import Zone
+from groundstream.operators.events.rules import RULE_KINDS, CountRule, StreamRules, Zone
 from groundstream.operators.records.detection import record
 
 LEFT_HALF = ((0.0, 0.0), (0.5, 0.0), (0.5, 1.0), (0.0, 1.0))
@@ -161,7 +160,7 @@ def test_another_phrase_begins_anew() -> None:
     assert [each.after.phrase for each in updates] == ["white van"]
 
 
-def test_updates_tell_news_and_at_most_one_a_second() -> None:
+def test_updates_are_of_what_changed_and_at_most_one_a_second() -> None:
     scores = [min(0.9, 0.3 + at / 100) for at in range(100)]
     moments = [(at / 10, [Thing(*IN, score=score)]) for at, score in enumerate(scores)]
     updates = [each for each in play(engine(), moments) if each.type == "update"]

@@ -9,10 +9,9 @@ from event_factory import event, sighting
 from tap_videos import make_video, tapped
 
 from groundstream.operators.recording.files import RecordedFile
-from groundstream.operators.recording.index import IndexedClip, IndexWriter
+from groundstream.operators.recording.index import INDEX, IndexedClip, IndexWriter, read_index
 from groundstream.operators.recording.index_reader import query_events, segments_between
-from groundstream.operators.recording.index_repair import KILLED, repair
-from groundstream.operators.recording.index_tables import INDEX, read_index
+from groundstream.operators.recording.repair import KILLED, repair
 from groundstream.operators.recording.writer import RecordingFiles
 
 NAME = "20260101T000000.000Z-zone_enter-dog-00000000"

@@ -14,8 +14,8 @@ import recording_writer
 from browser import play
 from tap_videos import HEVC, PYRAMID, Shown, fingerprint, make_video, tapped
 
-from groundstream.operators.recording import recover as recover_module
-from groundstream.operators.recording.recover import recover
+from groundstream.operators.recording import repair as repair_module
+from groundstream.operators.recording.repair import recover
 from groundstream.operators.recording.writer import RecordingFiles
 from groundstream.operators.sources.open import SourceOptions, open_source
 from groundstream.operators.utils.files import held
@@ -138,8 +138,8 @@ def test_without_room_for_a_copy_the_file_itself_is_kept(
             raise OSError(28, "No space left on device")
         return copy(path, None)
 
-    copy = recover_module.copy_joined
-    monkeypatch.setattr(recover_module, "copy_joined", full)
+    copy = repair_module.copy_joined
+    monkeypatch.setattr(repair_module, "copy_joined", full)
     (file,) = recover(part.parent)
     assert [path.name for path in part.parent.iterdir()] == [file.path.name]
     assert len(played(file.path)) >= len(shown) - 8

@@ -15,8 +15,7 @@ from moving_things import Thing, frame_result, play, walk
 
 from groundstream.operators.events.engine import RuleEngine
 from groundstream.operators.events.event import Event
-from groundstream.operators.events.rules import CountRule, StreamRules
-from groundstream.operators.events.zones import CountLine, Zone
+from groundstream.operators.events.rules import CountLine, CountRule, StreamRules, Zone
 
 #: From the left edge to the right one: crossed to the right by what moves down.
 ROAD = CountLine("road", (0.0, 0.5), (1.0, 0.5))

@@ -8,8 +8,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from groundstream.operators.events.geometry import distances, inside, meets, standing_points
-from groundstream.operators.events.zones import ON_LINE, CountLine, Point, Zone
+from groundstream.operators.events.rules import ON_LINE, CountLine, Point, Zone
+from groundstream.operators.events.track import distances, inside, meets, standing_points
 
 SQUARE = ((0.0, 0.0), (1.0, 0.0), (1.0, 1.0), (0.0, 1.0))
 PARTS = st.floats(0, 1, allow_nan=False)

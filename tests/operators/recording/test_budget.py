@@ -10,9 +10,8 @@ import pytest
 
 from groundstream.operators.recording.budget import Deleted, DiskBudget, StreamFolders
 from groundstream.operators.recording.files import RecordedFile
-from groundstream.operators.recording.index import IndexedClip, IndexWriter
+from groundstream.operators.recording.index import INDEX, IndexedClip, IndexWriter
 from groundstream.operators.recording.index_reader import segments_between
-from groundstream.operators.recording.index_tables import INDEX
 
 NOW = time.time()
 
