@@ -24,7 +24,7 @@ import typer
 from groundstream.operators.errors import ConfigError
 from groundstream.pipeline.config.file import merged
 from groundstream.pipeline.config.flags import FLAGS, LOOK_FOR, RUNNING, Flag, key_at, nested
-from groundstream.pipeline.config.keys import is_part, plain_kind
+from groundstream.pipeline.config.keys import Location, is_part, plain_kind
 from groundstream.pipeline.config.run import (
     RECORDS_NAME,
     VIDEO_NAME,
@@ -214,15 +214,36 @@ def _config(
     if sources:
         overrides["streams"] = [{"source": source, **stream} for source in sources]
     elif stream:
-        names = ", ".join(flag.name for flag in FLAGS if flag.path[0] == "streams" and flag.path[1] in stream)
-        raise ConfigError(f"{names} without a source; name the sources on the command line too")
+        flags = ", ".join(flag.name for flag in FLAGS if flag.path[0] == "streams" and flag.path[1] in stream)
+        raise ConfigError(f"{flags} without a source; name the sources on the command line too")
     if config_file is None and not sources:
         raise ConfigError("no source given; name a file, a folder, a URL or a webcam, or use --config FILE")
-    config = load_config(config_file, overrides) if config_file else make_config(overrides)
+    names = _flags_in(overrides)
+    config = load_config(config_file, overrides, names) if config_file else make_config(overrides, names)
     if config.output.dir is None and not config.output.sinks:
         folder = Path(DEFAULT_FOLDER) / datetime.now().strftime("%Y-%m-%d_%H-%M-%S")
         config = config.model_copy(update={"output": config.output.model_copy(update={"dir": folder})})
     return config
+
+
+def _flags_in(overrides: Mapping[str, Any]) -> dict[Location, str]:
+    """Return the flag behind each value of the command line, by which its user knows it in errors."""
+    names: dict[Location, str] = {}
+    for flag in FLAGS:
+        first, *rest = flag.path
+        if first == "streams":
+            names |= {(first, number, *rest): flag.name for number in range(len(overrides.get(first, ())))}
+        elif first != "rules" and _holds(overrides, flag.path):  # rules are laid over those of the file
+            names[flag.path] = flag.name
+    return names
+
+
+def _holds(values: Any, path: Sequence[str]) -> bool:
+    for name in path:
+        if not isinstance(values, Mapping) or name not in values:
+            return False
+        values = values[name]
+    return True
 
 
 @contextmanager

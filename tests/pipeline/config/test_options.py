@@ -106,13 +106,13 @@ ALL = ((0, 0), (1, 0), (1, 1))
     ],
 )
 def test_python_takes_every_key_by_its_plain_word(settings: dict[str, Any], told: dict[str, Any]) -> None:
-    config = make_config(from_keywords(["a.mp4"], {"phrases": ["dog"], **settings}))
+    config = from_keywords(["a.mp4"], {"phrases": ["dog"], **settings})
     assert {path: attrgetter(path)(config) for path in told} == told
 
 
 def test_a_word_of_streams_is_for_those_that_do_not_say_it_themselves() -> None:
     streams = ["b.mp4", {"source": "c.mp4", "fps": 5, "end_s": 9}]
-    config = make_config(from_keywords(["a.mp4"], {"phrases": ["dog"], "fps": 2, "streams": streams}))
+    config = from_keywords(["a.mp4"], {"phrases": ["dog"], "fps": 2, "streams": streams})
     assert [(each.source, each.options.fps, each.options.end_s) for each in config.streams] == [
         ("a.mp4", 2, None),
         ("b.mp4", 2, None),
@@ -127,6 +127,35 @@ def test_an_unknown_word_names_the_nearest() -> None:
         next(groundstream.run("a.mp4", ["dog"], xyzzy=2))
     with pytest.raises(ConfigError, match=r"unknown key 'lost'; did you mean 'lost_s'\?"):
         groundstream.open_pipeline("a.mp4", ["dog"], track={"lost": 2})
+
+
+@pytest.mark.parametrize(
+    ("settings", "words"),
+    [
+        ({"metrics_port": "x"}, "metrics_port: input should be a valid integer"),
+        ({"keep_gb": 0}, "keep_gb: input should be greater than 0"),
+        ({"clips": "event"}, "clips: input should be 'events', 'always' or 'none'"),
+        ({"track": {"score": 2}}, "track.score: input should be less than or equal to 1"),
+        ({"fps": "two"}, "fps: input should be a valid number"),
+        ({"sinks": "jsonl:-"}, r"sinks: expected a list, as \[a, b\], but got 'jsonl:-'"),
+        ({"recording": "on"}, "recording: expected keys such as segment_s, but got 'on'"),
+        ({"rules": "rules.yaml"}, "rules: expected keys such as zones, lines, counts, but got 'rules.yaml'"),
+    ],
+)
+def test_a_wrong_value_is_told_by_the_word_that_gave_it(settings: dict[str, Any], words: str) -> None:
+    with pytest.raises(ConfigError, match=f"^{words}"):
+        from_keywords(["a.mp4"], {"phrases": ["dog"], **settings})
+
+
+def test_a_flag_that_wins_over_a_line_of_the_file_is_named_and_not_the_line(
+    capsys: pytest.CaptureFixture[str], tmp_path: Path
+) -> None:
+    (tmp_path / "run.yaml").write_text("streams: [a.mp4]\nphrases: dog\nmodel: {max_batch: 2}\n")
+    done = call(capsys, "run", "--config", tmp_path / "run.yaml", "--batch", 0)
+    assert done.returncode == 2
+    assert "--batch: input should be greater than or equal to 1, but got 0" in done.stderr
+    assert f"{tmp_path / 'run.yaml'}, line 2: phrases: expected a list" in done.stderr
+    assert "line 3" not in done.stderr
 
 
 def test_plain_words_reach_the_run(tmp_path: Path) -> None:
@@ -196,7 +225,7 @@ def test_recording_means_what_it_says(
     with caplog.at_level(logging.WARNING, logger="groundstream.config"):
         config = make_config({"streams": ["a.mp4"], "phrases": ["dog"], **written})
     assert (config.recording.segment_s if config.recording else None) == segment_s
-    assert config.keeps_video is (segment_s is not None)
+    assert config.stores_video is (segment_s is not None)
     assert caplog.text.count("the key record is called recording now") == ("record" in written)
 
 
