@@ -71,7 +71,7 @@ def _sections() -> Iterator[str]:
     words = {path: word for word, path in keywords().items()}
     for title, parts in _SECTIONS:
         rows = [
-            (*_names(flags.get(path)), f"`{'.'.join(path)}`", _code(_word(path, words)), *_told(key))
+            (*_names(flags.get(path)), f"`{'.'.join(path)}`", _code(_word(path, words)), *_meaning(key))
             for path, key in all_keys()
             if path[0] in parts and (key.part is None or path in flags or path[-1] in ("streams", "rules"))
         ]
@@ -83,7 +83,7 @@ def _rules() -> Iterator[str]:
     for title, part, about in _RULES:
         yield f"## {title}\n\n{about}\n"
         keys = [key for name, key in keys_of(part).items() if name != "name"]
-        yield _table(("key", "default", "meaning"), [(f"`{key.name}`", *_told(key)) for key in keys])
+        yield _table(("key", "default", "meaning"), [(f"`{key.name}`", *_meaning(key)) for key in keys])
 
 
 def _of_the_command() -> Iterator[str]:
@@ -111,7 +111,7 @@ def _word(path: Sequence[str], words: dict[tuple[str, ...], str]) -> str:
     return words.get(tuple(path), "")
 
 
-def _told(key: Key) -> tuple[str, str]:
+def _meaning(key: Key) -> tuple[str, str]:
     choices = _choices(key.kind)
     meaning = key.meaning.replace("|", "\\|")
     if choices and not all(choice in meaning for choice in choices):

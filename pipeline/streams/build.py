@@ -1,7 +1,7 @@
 """From a checked configuration to the objects of a stream.
 
-Only this module, `outputs` and `detectors/build` read the configuration. The last one stands apart, because
-a stream's process does without torch.
+Of a stream's parts only this module and `outputs` read the configuration; the others get values. What loads
+the model is `detectors/build`, apart from here, because a stream's process does without torch.
 """
 
 from __future__ import annotations
@@ -96,7 +96,7 @@ def build_tracker(config: TrackConfig, score: float, source: Source, first_track
 
 
 def build_archive(spec: StreamSpec, outputs: StreamOutputs) -> StreamArchive | None:
-    """Open what is told and kept of a stream; None where that is nothing.
+    """Open the events, clips and recording of a stream; None where none is asked for.
 
     Raises:
         OutputError: the index cannot be written.
