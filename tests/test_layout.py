@@ -200,7 +200,7 @@ def test_public_names_exist() -> None:
     "arguments", [("-c", "import groundstream"), ("-m", "groundstream.pipeline.cli", "--help")]
 )
 def test_start_up_imports_nothing_heavy(arguments: tuple[str, ...]) -> None:
-    heavy = "('torch', 'transformers', 'av', 'cv2', 'supervision', 'numpy', 'redis', 'kornia')"
+    heavy = "('torch', 'transformers', 'av', 'cv2', 'supervision', 'numpy', 'redis', 'kornia', 'pydantic')"
     code = (
         "import sys, runpy, atexit; "
         f"atexit.register(lambda: print('HEAVY', [m for m in {heavy} if m in sys.modules])); "

@@ -1,6 +1,6 @@
 """`groundstream run`: from flags to a finished run.
 
-Nothing heavy is imported before the run begins: `--help` builds the command, too.
+Nothing heavy is imported before the run begins: `run --help` builds the command, too.
 """
 
 from __future__ import annotations
@@ -123,7 +123,7 @@ def run_command(
     ] = "text",
     **flags: Any,
 ) -> int:
-    """Find PHRASES in every frame of SOURCES, track them, write records and an annotated video."""
+    """Run what flags, files and sources say; return the exit code."""
     from groundstream.pipeline.observe.logs import set_up_logging
 
     set_up_logging(log_level, log_format)

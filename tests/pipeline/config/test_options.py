@@ -11,7 +11,6 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-import typer
 from coloured import call, make_coloured, records_of
 from typer.testing import CliRunner
 
@@ -19,7 +18,7 @@ import groundstream
 from groundstream.operators.errors import ConfigError
 from groundstream.operators.events.zones import Zone
 from groundstream.operators.sources.options import SourceOptions
-from groundstream.pipeline.cli import app
+from groundstream.pipeline.cli import app, run_with_flags
 from groundstream.pipeline.config.flags import FLAGS, PANELS, all_keys, from_keywords, key_at, keywords
 from groundstream.pipeline.config.reference import page
 from groundstream.pipeline.config.run import RunConfig, make_config
@@ -38,8 +37,9 @@ WITHOUT_KEY = {"--config", "--phrases-file", "--phrases", "--quiet", "--log-leve
 
 
 def options_of_run() -> dict[str, Any]:
-    command = typer.main.get_command(app).commands["run"]  # type: ignore[attr-defined]
-    return {name: option for option in command.params for name in (*option.opts, *option.secondary_opts)}
+    return {
+        name: option for option in run_with_flags().params for name in (*option.opts, *option.secondary_opts)
+    }
 
 
 def test_every_key_has_a_flag_or_is_known_to_have_none() -> None:
