@@ -115,11 +115,20 @@ def run_command(
     log_level: Annotated[
         str,
         typer.Option(
-            metavar="LEVEL", help="What is logged: debug, info, warning or error.", rich_help_panel=RUNNING
+            metavar="LEVEL",
+            help="What is logged: debug, info, warning or error. (default: warning)",
+            rich_help_panel=RUNNING,
+            show_default=False,
         ),
     ] = "warning",
     log_format: Annotated[
-        Literal["text", "json"], typer.Option(help="How log lines look.", rich_help_panel=RUNNING)
+        Literal["text", "json"],
+        typer.Option(
+            metavar="text|json",
+            help="How log lines look. (default: text)",
+            rich_help_panel=RUNNING,
+            show_default=False,
+        ),
     ] = "text",
     **flags: Any,
 ) -> int:

@@ -57,7 +57,7 @@ _RULES = (
      "`zones: {gate: {polygon: ...}}`. [Events](events.md) says what becomes of them."),
     ("A zone", Zone, "An area of the picture."),
     ("A line", CountLine, "A line that objects cross."),
-    ("A count", CountRule, "A number of objects that is told while it is passed."),
+    ("A count", CountRule, "A number of objects that is passed, above or below."),
 )  # fmt: skip
 
 
@@ -89,7 +89,7 @@ def _rules() -> Iterator[str]:
 def _of_the_command() -> Iterator[str]:
     yield (
         "## Of the command alone\n\n`--config FILE` reads YAML, `--phrases-file FILE` phrases, one a line; "
-        "`--quiet`, `--log-level` and\n`--log-format` are about what is said.\n"
+        "`--quiet`, `--log-level` and\n`--log-format` are about what the command says.\n"
     )
     old = [(old, flag.name) for flag in FLAGS for old in flag.old] + [("--phrases", "--phrases-file")]
     names = ", ".join(f"`{before}` (now `{now}`)" for before, now in old)

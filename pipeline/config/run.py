@@ -211,7 +211,7 @@ class RunConfig(Strict):
     """How boxes become tracks."""
 
     rules: Rules | None = None
-    """Zones, lines and counts (YAML); what happens there is told as events."""
+    """Zones, lines and counts (YAML); what happens there becomes events."""
 
     clips: ClipsConfig = ClipsConfig()
     """Clips, or when they are made alone."""
