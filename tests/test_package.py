@@ -17,7 +17,7 @@ SOURCES = ("src", "models", "operators", "pipeline", "configs")
 FILES = ("pyproject.toml", "README.md", "LICENSE", "NOTICE")
 #: what may be in the wheel; rooms are one folder deep.
 ALLOWED = (
-    r"groundstream/(__init__\.py|py\.typed)",
+    r"groundstream/(__init__\.py|io\.py|py\.typed)",
     r"groundstream/(models|operators|pipeline)/(\w+/)?\w+\.py",
     r"groundstream/models/weights/[\w-]+\.safetensors",
     r"groundstream/operators/records/[\w-]+\.json",

@@ -86,6 +86,8 @@ class Delivery:
         transport: the way to the receiver.
         spool: where messages wait; those of an earlier run go first.
         backoff: how long to wait after a failure.
+        most_ahead: how many messages may wait for a receiver that is there but slow; the next one makes `put`
+            wait, so that a file loses nothing. None: it never waits.
         on_given_up: called with messages that will not arrive, older than all that wait, from any thread.
         clock: seconds that only ever grow.
     """
@@ -96,11 +98,13 @@ class Delivery:
         spool: Spool,
         backoff: Backoff | None = None,
         *,
+        most_ahead: int | None = None,
         on_given_up: Callable[[Sequence[Message]], None] | None = None,
         clock: Callable[[], float] = monotonic,
     ) -> None:
         self._transport, self._spool = transport, spool
         self._backoff, self._clock, self._on_given_up = backoff or Backoff(), clock, on_given_up
+        self._most_ahead = most_ahead
         self._taken = self._dropped = 0
         self._in_flight: set[str] = set()
         self._overtaken: list[Message] = []
@@ -129,7 +133,7 @@ class Delivery:
         return not self._thread.is_alive()
 
     def put(self, message: Message) -> None:
-        """Take a message; never waits for the receiver.
+        """Take a message; never waits for a receiver that is away, and for a slow one only with `most_ahead`.
 
         Raises:
             OutputError: the receiver will never take anything.
@@ -137,6 +141,8 @@ class Delivery:
         if self.error is not None:
             raise self.error
         with self._change:
+            if self._most_ahead is not None:
+                self._change.wait_for(self._may_go_ahead)
             self._taken += 1
             try:
                 given_up = self._spool.put(message)
@@ -147,6 +153,11 @@ class Delivery:
             self._overtaken += [each for each in given_up if each.id in self._in_flight]
             self._give_up([each for each in given_up if each.id not in self._in_flight], _FULL)
             self._change.notify_all()
+
+    def _may_go_ahead(self) -> bool:
+        # One that is away is not waited for: what comes meanwhile is the spool's, and the spool is bounded.
+        over = self._away or self._stopping or self.error is not None
+        return over or self._most_ahead is None or len(self._spool) < self._most_ahead
 
     def close(self, patience_s: float, join_s: float = _JOIN_S) -> int:
         """Deliver what waits, for up to `patience_s`; return how many messages are left in the spool.

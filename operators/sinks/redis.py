@@ -18,6 +18,8 @@ from groundstream.operators.utils.redis import connect, place_of, reason_of
 
 MOST_ENTRIES = 100_000
 SPOOL_BYTES = 64 * 2**20
+#: What waits for a slow server; no more than closing has the patience to deliver.
+_ROUND_TRIPS_AHEAD = 4
 # The longest one fits twice into what a closed sink goes on trying: a server that is back is found.
 _FIRST_WAIT_S, _LONGEST_WAIT_S = 0.25, 2.0
 # Answers that no waiting will change.
@@ -31,6 +33,7 @@ class RedisStreamSink(ServerSink):
 
     While the server is away, entries wait in memory and are delivered in order when it is back; what does not
     fit there is given up, oldest first, and counted in the `dropped_since_last` of the next frame's record.
+    A server that is there but slow is waited for instead: a file's run goes at its pace and loses nothing.
     An entry whose delivery was not confirmed is sent again: consumers drop repetitions by `id`.
 
     Args:
@@ -54,6 +57,7 @@ class RedisStreamSink(ServerSink):
             MemorySpool(spool_bytes),
             Backoff(_FIRST_WAIT_S, _LONGEST_WAIT_S),
             detections=True,
+            most_ahead=_ROUND_TRIPS_AHEAD * transport.most,
             on_given_up=transport.note_lost,
         )
 

@@ -21,13 +21,14 @@ CLOSE_PATIENCE_S = 5.0
 
 
 class ServerSink(Sink):
-    """A sink whose messages go out in a thread of its own; it never waits for its receiver.
+    """A sink whose messages go out in a thread of its own; it never waits for a receiver that is away.
 
     Args:
         transport: the way to the receiver.
         spool: where messages wait.
         backoff: how long to wait after a failure.
         detections: whether frames are sent; events always are.
+        most_ahead: messages that may wait for a receiver that is there but slow, see `Delivery`.
         on_given_up: told of messages that were given up, see `Delivery`.
     """
 
@@ -38,10 +39,11 @@ class ServerSink(Sink):
         backoff: Backoff,
         *,
         detections: bool,
+        most_ahead: int | None = None,
         on_given_up: Callable[[Sequence[Message]], None] | None = None,
     ) -> None:
         self._transport, self._spool, self._detections = transport, spool, detections
-        self._delivery = Delivery(transport, spool, backoff, on_given_up=on_given_up)
+        self._delivery = Delivery(transport, spool, backoff, most_ahead=most_ahead, on_given_up=on_given_up)
         self._closed = False
         self._left = 0
 

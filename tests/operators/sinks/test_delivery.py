@@ -116,6 +116,38 @@ def test_being_away_and_coming_back_are_said_once(
     assert "receiver can be reached again" in caplog.text
 
 
+def test_a_slow_receiver_is_waited_for_and_one_that_is_away_is_not(receiver: Receiver) -> None:
+    at_work, done = threading.Event(), threading.Event()
+
+    def slow(messages: Sequence[Message]) -> int:
+        at_work.set()
+        assert done.wait(60)
+        return len(messages)
+
+    receiver.answer = slow
+    # The spool alone would keep only three of them.
+    delivery = Delivery(receiver, MemorySpool(35), Backoff(0.005, 0.02), most_ahead=3)
+    writer = threading.Thread(target=lambda: [delivery.put(each) for each in messages(20)])
+    writer.start()
+    assert at_work.wait(60)
+    wait_until(lambda: delivery.pending == 3)
+    assert writer.is_alive()
+    done.set()
+    writer.join(60)
+    assert delivery.close(60) == 0
+    assert (receiver.arrived, delivery.dropped) == ([str(number) for number in range(20)], 0)
+
+    def away(messages: Sequence[Message]) -> int:
+        raise Unavailable("nothing listens there")
+
+    receiver.answer = away
+    delivery = Delivery(receiver, MemorySpool(35), Backoff(0.005, 0.02), most_ahead=3)
+    for each in messages(20):
+        delivery.put(each)
+    assert (delivery.pending, delivery.dropped) == (3, 17)
+    delivery.close(0.0, join_s=60)
+
+
 def test_what_is_refused_is_given_up_counted_and_said_once(
     receiver: Receiver, delivery: Delivery, caplog: pytest.LogCaptureFixture
 ) -> None:
