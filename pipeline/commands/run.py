@@ -242,7 +242,9 @@ def _flags_in(overrides: Mapping[str, Any]) -> dict[Location, str]:
         first, *rest = flag.path
         if first == "streams":
             names |= {(first, number, *rest): flag.name for number in range(len(overrides.get(first, ())))}
-        elif first != "rules" and _holds(overrides, flag.path):  # rules are laid over those of the file
+        elif key_at(flag.path).part is None and _holds(
+            overrides, flag.path
+        ):  # parts are laid over the file's
             names[flag.path] = flag.name
     return names
 

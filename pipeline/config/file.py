@@ -132,26 +132,29 @@ def _follows(detail: Any, others: Sequence[Any]) -> bool:
 
 def _sentence(detail: Any, root: type[Strict], values: Mapping[str, Any], where: Where, names: Names) -> str:
     location, kind, given = _as_written(detail["loc"], values), detail["type"], detail["input"]
-    if (own_name := _own_name(location, names)) is not None:
-        where = _nowhere
+    own_name = _own_name(location, names)
+    place = where(location) if own_name is None else ""
     if kind in ("extra_forbidden", "unexpected_keyword_argument"):
-        return f"{where(location)}unknown key '{location[-1]}'{_nearest(location, root)}"
+        return f"{place}unknown key '{location[-1]}'{_nearest(location, root)}"
     if kind == "invalid_key":
         return f"{where(location[:-1])}the key {given!r} is no word, as YAML reads it; put it in quotes"
-    name = ".".join(map(str, location)) if where(location) else str(location[-1]) if location else ""
-    name = own_name or name
+    name = own_name or (".".join(map(str, location)) if place else str(location[-1]) if location else "")
     if kind == "missing":
-        return f"{where(location)}{name} is missing"
+        return f"{place}{name} is missing"
     message = _message(detail, root, location)
     if kind == "value_error" and isinstance(given, Mapping):
-        # A part that was checked as a whole names the key that it means: "end_s must be later than ...".
-        named = next((word for word in re.findall(r"\w+", message) if word in given), None)
-        said = re.sub(r"\w+(\.\w+)*", lambda key: names.get((*location, *key[0].split(".")), key[0]), message)
-        place = (*location, named) if named else location
-        return f"{'' if said != message else where(place)}{said}"
+        return _of_a_part(message, location, given, where, names)
     shown = "" if isinstance(given, Mapping) else f", but got {mask(f'{given!r:.80}')}"
-    hint = _quotes(kind, given) if where(location) else ""
-    return f"{where(location)}{name}: {message}{shown}{hint}"
+    return f"{place}{name}: {message}{shown}{_quotes(kind, given) if place else ''}"
+
+
+def _of_a_part(message: str, location: Location, given: Mapping[str, Any], where: Where, names: Names) -> str:
+    """Return what is wrong with a part as a whole; it names the key: "end_s must be later than start_s"."""
+    said = re.sub(r"\w+(\.\w+)*", lambda key: names.get((*location, *key[0].split(".")), key[0]), message)
+    if said != message:
+        return said
+    named = next((word for word in re.findall(r"\w+", message) if word in given), None)
+    return f"{where((*location, named) if named else location)}{message}"
 
 
 def _own_name(location: Location, names: Names) -> str | None:
@@ -160,10 +163,6 @@ def _own_name(location: Location, names: Names) -> str | None:
         if (name := names.get(location[:length])) is not None:
             return ".".join([name, *(step for step in location[length:] if isinstance(step, str))])
     return None
-
-
-def _nowhere(_: Location) -> str:
-    return ""
 
 
 def _message(detail: Any, root: type[Strict], location: Location) -> str:

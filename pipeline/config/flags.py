@@ -18,7 +18,6 @@ from groundstream.pipeline.config.run import RunConfig, StreamConfig, make_confi
 
 LOOK_FOR, MODEL, SOURCE = "What to look for", "Model", "Source"
 TRACKING, OUTPUT, EVENTS, RUNNING = "Tracking", "Output", "Events, clips, recording", "Running"
-PANELS = (LOOK_FOR, MODEL, SOURCE, TRACKING, OUTPUT, EVENTS, RUNNING)
 
 
 @dataclass(frozen=True)

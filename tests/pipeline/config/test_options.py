@@ -19,7 +19,7 @@ from groundstream.operators.errors import ConfigError
 from groundstream.operators.events.zones import Zone
 from groundstream.operators.sources.options import SourceOptions
 from groundstream.pipeline.cli import app, run_with_flags
-from groundstream.pipeline.config.flags import FLAGS, PANELS, all_keys, from_keywords, key_at, keywords
+from groundstream.pipeline.config.flags import FLAGS, all_keys, from_keywords, key_at, keywords
 from groundstream.pipeline.config.reference import page
 from groundstream.pipeline.config.run import RunConfig, make_config
 
@@ -32,6 +32,8 @@ WITHOUT_FLAG = {
     "output", "clips", "clips.longest_s", "clips.pre_mb", "keep", "metrics",
     "ray", "ray.detectors", "ray.gpus_per_detector", "ray.cpus_per_stream", "ray.dashboard",
 }  # fmt: skip
+#: The parts of the help.
+PANELS = {"What to look for", "Model", "Source", "Tracking", "Output", "Events, clips, recording", "Running"}
 #: Flags that are about the command and not about the run.
 WITHOUT_KEY = {"--config", "--phrases-file", "--phrases", "--quiet", "--log-level", "--log-format", "--help"}
 
@@ -150,12 +152,14 @@ def test_a_wrong_value_is_told_by_the_word_that_gave_it(settings: dict[str, Any]
 def test_a_flag_that_wins_over_a_line_of_the_file_is_named_and_not_the_line(
     capsys: pytest.CaptureFixture[str], tmp_path: Path
 ) -> None:
-    (tmp_path / "run.yaml").write_text("streams: [a.mp4]\nphrases: dog\nmodel: {max_batch: 2}\n")
-    done = call(capsys, "run", "--config", tmp_path / "run.yaml", "--batch", 0)
+    text = "streams: [a.mp4]\nphrases: dog\nmodel: {max_batch: 2}\nrecording: {segment_s: 0}\n"
+    (tmp_path / "run.yaml").write_text(text)
+    done = call(capsys, "run", "--config", tmp_path / "run.yaml", "--batch", 0, "--recording")
     assert done.returncode == 2
     assert "--batch: input should be greater than or equal to 1, but got 0" in done.stderr
     assert f"{tmp_path / 'run.yaml'}, line 2: phrases: expected a list" in done.stderr
     assert "line 3" not in done.stderr
+    assert f"{tmp_path / 'run.yaml'}, line 4: recording.segment_s: input should be greater" in done.stderr
 
 
 def test_plain_words_reach_the_run(tmp_path: Path) -> None:
