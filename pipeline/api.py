@@ -8,7 +8,6 @@ from typing import Any
 
 from groundstream.operators.frames import FrameResult
 from groundstream.pipeline.config.flags import from_keywords
-from groundstream.pipeline.config.run import make_config
 from groundstream.pipeline.pipeline import Pipeline
 
 
@@ -32,7 +31,7 @@ def open_pipeline(
     several = [sources] if isinstance(sources, str | PathLike) else sources
     asked = (phrases,) if isinstance(phrases, str) else tuple(phrases)
     settings = {"phrases": asked, **settings}
-    return Pipeline(make_config(from_keywords([str(source) for source in several], settings)))
+    return Pipeline(from_keywords([str(source) for source in several], settings))
 
 
 def run(

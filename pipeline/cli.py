@@ -9,9 +9,9 @@ from pathlib import Path
 from typing import Annotated, Any
 
 import typer
+from typer.core import TyperCommand
 
-from groundstream.pipeline.commands.run import demo_command, run_command
-
+ABOUT_RUN = "Find PHRASES in every frame of SOURCES, track them, write records and an annotated video."
 EXIT_CODES = """
 Exit codes: 0 done · 1 unexpected error · 2 wrong option or configuration · 3 a source cannot be read ·
 4 the model cannot be had · 5 an output cannot be written · 6 the detector gives no answers ·
@@ -56,7 +56,27 @@ def _guarded(command: Callable[..., int]) -> Callable[..., None]:
     return guarded
 
 
-app.command("run", epilog=EXIT_CODES)(_guarded(run_command))
+class _RunCommand(TyperCommand):
+    """`run` in the list of commands; the flags, which the configuration declares, come when it is called."""
+
+    def make_context(self, *arguments: Any, **named: Any) -> Any:
+        """Parse with the real command."""
+        return run_with_flags().make_context(*arguments, **named)
+
+
+@app.command("run", cls=_RunCommand, help=ABOUT_RUN)
+def _run() -> None: ...
+
+
+def run_with_flags() -> TyperCommand:
+    """Return the command `run` with all its flags. It costs as much as all of `groundstream --help`."""
+    from groundstream.pipeline.commands.run import run_command
+
+    alone = typer.Typer(add_completion=False)
+    alone.command("run", help=ABOUT_RUN, epilog=EXIT_CODES)(_guarded(run_command))
+    command = typer.main.get_command(alone)
+    assert isinstance(command, TyperCommand)
+    return command
 
 
 @app.command()
@@ -64,6 +84,7 @@ def demo(
     out: Annotated[Path, typer.Option(metavar="DIR", help="Folder for the results.")] = Path("out/demo"),
 ) -> None:
     """Run on the clip that ships with groundstream; needs no network."""
+    from groundstream.pipeline.commands.run import demo_command
     from groundstream.pipeline.observe.logs import set_up_logging
 
     _guard(set_up_logging)
@@ -104,7 +125,7 @@ def events(
     tracks: Annotated[bool, typer.Option("--tracks", help="What was seen instead of what happened.")] = False,
     as_json: Annotated[bool, typer.Option("--json", help="One JSON object per line.")] = False,
 ) -> None:
-    """List what a run has told and seen: time, stream, phrase, clip."""
+    """List the events of a run: time, stream, phrase, clip; or what was seen."""
     from groundstream.pipeline.commands.events import events_command
 
     _guard(

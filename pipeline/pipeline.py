@@ -7,10 +7,12 @@ import os
 import queue
 import threading
 from collections.abc import Iterable, Iterator, Sequence
+from os import PathLike
 from typing import Any
 
 from groundstream.models.types import Prompt
 from groundstream.operators.frames import FrameResult
+from groundstream.pipeline.config.file import checked
 from groundstream.pipeline.config.run import RunConfig, StreamConfig, distinct_ids
 from groundstream.pipeline.observe.health import PipelineHealth
 from groundstream.pipeline.streams.base import Executor, OnResult, Stream, StreamSpec, warn_unknown
@@ -95,7 +97,9 @@ class Pipeline:
             self.stop()
             _drain(results, runner)
 
-    def add(self, source: str | StreamConfig, phrases: Iterable[str] = (), **settings: Any) -> Stream:
+    def add(
+        self, source: str | PathLike[str] | StreamConfig, phrases: Iterable[str] = (), **settings: Any
+    ) -> Stream:
         """Add a stream, which begins at once where the pipeline runs.
 
         Its files lie in a folder of its own below the run's.
@@ -106,14 +110,14 @@ class Pipeline:
             settings: further keys of a stream's configuration (`id`, `fps`, ...).
 
         Raises:
-            GroundstreamError: the stream cannot be opened.
-            ValueError: a setting is not as it should be, a stream of this id is there already, or the
-                pipeline has ended.
+            GroundstreamError: a setting is not as it should be, or the stream cannot be opened.
+            ValueError: a phrase is empty, a stream of this id is there already, or the pipeline has ended.
         """
         if self._closed:
             raise ValueError("the pipeline has ended; open another one for further streams")
         if not isinstance(source, StreamConfig):
-            source = StreamConfig(source=source, phrases=tuple(phrases), **settings)
+            asked = (phrases,) if isinstance(phrases, str) else tuple(phrases)
+            source = checked(StreamConfig, {"source": str(source), "phrases": asked, **settings})
         spec = StreamSpec(self._free_id(source), _alone(self.config, source), own_folder=True)
         stream = self._executor.open([spec])[0]
         with self._change:

@@ -1,4 +1,5 @@
 import ast
+import re
 import subprocess
 import sys
 from functools import cache
@@ -43,6 +44,11 @@ PACKAGES = tuple(ORDER)
 ONLY_PIPELINE = {"ray", "pydantic", "typer"}
 MOST_FILES = 16
 MORE_FILES = {"training/scenes": 17}
+#: Who reads the keys of a run in `pipeline/`, beside the configuration's own room.
+READ_CONFIGURATION = {
+    "commands/info", "commands/run", "detectors/build", "executors/local", "executors/ray", "pipeline",
+    "streams/base", "streams/build", "streams/supervised",
+}  # fmt: skip
 #: What everybody may name of the import root, which itself stands above all packages.
 FROM_ROOT = {"groundstream.__version__"}
 
@@ -153,6 +159,19 @@ def test_who_may_import_what() -> None:
         assert root <= FROM_ROOT, f"{where} imports {root} from the import root; say the module"
 
 
+def test_few_read_the_configuration() -> None:
+    """All else is handed values: an option that is renamed, or a part that moves, is found in few places."""
+    from groundstream.pipeline.config.run import RunConfig
+
+    key_of_a_run = re.compile(rf"config\.({'|'.join(RunConfig.model_fields)})\b")
+    read_by = {
+        path.relative_to(ROOT / "pipeline").with_suffix("").as_posix()
+        for path in files("pipeline")
+        if path.parent.name != "config" and key_of_a_run.search(path.read_text(encoding="utf-8"))
+    }
+    assert read_by == READ_CONFIGURATION
+
+
 @pytest.mark.parametrize("room", ROOMS)
 def test_a_room_is_small_and_says_what_lives_in_it(room: str) -> None:
     held = [path for path in (ROOT / room).glob("*.py") if path.name != "__init__.py"]
@@ -181,7 +200,7 @@ def test_public_names_exist() -> None:
     "arguments", [("-c", "import groundstream"), ("-m", "groundstream.pipeline.cli", "--help")]
 )
 def test_start_up_imports_nothing_heavy(arguments: tuple[str, ...]) -> None:
-    heavy = "('torch', 'transformers', 'av', 'cv2', 'supervision', 'numpy', 'redis', 'kornia')"
+    heavy = "('torch', 'transformers', 'av', 'cv2', 'supervision', 'numpy', 'redis', 'kornia', 'pydantic')"
     code = (
         "import sys, runpy, atexit; "
         f"atexit.register(lambda: print('HEAVY', [m for m in {heavy} if m in sys.modules])); "

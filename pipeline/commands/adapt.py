@@ -97,7 +97,7 @@ def adapt_command(options: AdaptOptions, console: Console) -> Outcome:
     if np.isnan(gain[0]):
         raise NoGain(
             "the adapter is not saved: the model is sure of nothing in the footage kept back, so no gain can "
-            "be measured; give footage with things in it, or name them with --query"
+            "be measured; give footage with things in it, or name them with --phrase"
         )
     if gain[0] <= 0:
         raise NoGain(

@@ -1,6 +1,6 @@
 """`groundstream run`: from flags to a finished run.
 
-Nothing heavy is imported before the run begins: `--help` builds the command, too.
+Nothing heavy is imported before the run begins: `run --help` builds the command, too.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ import typer
 from groundstream.operators.errors import ConfigError
 from groundstream.pipeline.config.file import merged
 from groundstream.pipeline.config.flags import FLAGS, LOOK_FOR, RUNNING, Flag, key_at, nested
-from groundstream.pipeline.config.keys import is_part, plain_kind
+from groundstream.pipeline.config.keys import Location, is_part, plain_kind
 from groundstream.pipeline.config.run import (
     RECORDS_NAME,
     VIDEO_NAME,
@@ -115,15 +115,24 @@ def run_command(
     log_level: Annotated[
         str,
         typer.Option(
-            metavar="LEVEL", help="What is logged: debug, info, warning or error.", rich_help_panel=RUNNING
+            metavar="LEVEL",
+            help="What is logged: debug, info, warning or error. (default: warning)",
+            rich_help_panel=RUNNING,
+            show_default=False,
         ),
     ] = "warning",
     log_format: Annotated[
-        Literal["text", "json"], typer.Option(help="How log lines look.", rich_help_panel=RUNNING)
+        Literal["text", "json"],
+        typer.Option(
+            metavar="text|json",
+            help="How log lines look. (default: text)",
+            rich_help_panel=RUNNING,
+            show_default=False,
+        ),
     ] = "text",
     **flags: Any,
 ) -> int:
-    """Find PHRASES in every frame of SOURCES, track them, write records and an annotated video."""
+    """Run what flags, files and sources say; return the exit code."""
     from groundstream.pipeline.observe.logs import set_up_logging
 
     set_up_logging(log_level, log_format)
@@ -214,15 +223,38 @@ def _config(
     if sources:
         overrides["streams"] = [{"source": source, **stream} for source in sources]
     elif stream:
-        names = ", ".join(flag.name for flag in FLAGS if flag.path[0] == "streams" and flag.path[1] in stream)
-        raise ConfigError(f"{names} without a source; name the sources on the command line too")
+        flags = ", ".join(flag.name for flag in FLAGS if flag.path[0] == "streams" and flag.path[1] in stream)
+        raise ConfigError(f"{flags} without a source; name the sources on the command line too")
     if config_file is None and not sources:
         raise ConfigError("no source given; name a file, a folder, a URL or a webcam, or use --config FILE")
-    config = load_config(config_file, overrides) if config_file else make_config(overrides)
+    names = _flags_in(overrides)
+    config = load_config(config_file, overrides, names) if config_file else make_config(overrides, names)
     if config.output.dir is None and not config.output.sinks:
         folder = Path(DEFAULT_FOLDER) / datetime.now().strftime("%Y-%m-%d_%H-%M-%S")
         config = config.model_copy(update={"output": config.output.model_copy(update={"dir": folder})})
     return config
+
+
+def _flags_in(overrides: Mapping[str, Any]) -> dict[Location, str]:
+    """Return the flag behind each value of the command line, by which its user knows it in errors."""
+    names: dict[Location, str] = {}
+    for flag in FLAGS:
+        first, *rest = flag.path
+        if first == "streams":
+            names |= {(first, number, *rest): flag.name for number in range(len(overrides.get(first, ())))}
+        elif key_at(flag.path).part is None and _holds(
+            overrides, flag.path
+        ):  # parts are laid over the file's
+            names[flag.path] = flag.name
+    return names
+
+
+def _holds(values: Any, path: Sequence[str]) -> bool:
+    for name in path:
+        if not isinstance(values, Mapping) or name not in values:
+            return False
+        values = values[name]
+    return True
 
 
 @contextmanager

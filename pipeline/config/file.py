@@ -7,6 +7,7 @@ import re
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any, TypeVar
 
 import yaml
@@ -19,6 +20,9 @@ from groundstream.pipeline.config.keys import FLAT, OLD_KEYS, Location, is_part,
 
 Part = TypeVar("Part", bound=Strict)
 Where = Callable[[Location], str]
+#: What the user calls a key that is in no file: a flag (`--batch`), or a keyword of Python (`metrics_port`).
+Names = Mapping[Location, str]
+NO_NAMES: Names = MappingProxyType({})
 
 MOST_SENTENCES = 3
 
@@ -82,8 +86,16 @@ def merged(kind: type | None, values: Mapping[str, Any], overrides: Mapping[str,
     return result
 
 
-def checked(kind: type[Part], values: Mapping[str, Any], where: Where = lambda location: "") -> Part:
+def checked(
+    kind: type[Part],
+    values: Mapping[str, Any],
+    where: Where = lambda location: "",
+    names: Names = NO_NAMES,
+) -> Part:
     """Check plain values; `where` names the place of a key, or nothing.
+
+    A key that has one of the `names` goes by it in errors, whatever `where` says: where a flag wins over a
+    line of a file, the flag is at fault.
 
     Raises:
         ConfigError: what is wrong, at most three things, where, and the nearest right key.
@@ -92,7 +104,7 @@ def checked(kind: type[Part], values: Mapping[str, Any], where: Where = lambda l
         return kind.model_validate(values)
     except ValidationError as error:
         details = [detail for detail in error.errors() if not _follows(detail, error.errors())]
-        sentences = [_sentence(detail, kind, values, where) for detail in details[:MOST_SENTENCES]]
+        sentences = [_sentence(detail, kind, values, where, names) for detail in details[:MOST_SENTENCES]]
         raise ConfigError("; ".join(sentences)) from None
 
 
@@ -118,24 +130,49 @@ def _follows(detail: Any, others: Sequence[Any]) -> bool:
     return any(len(other["loc"]) > len(at) and other["loc"][: len(at)] == at for other in others)
 
 
-def _sentence(detail: Any, root: type[Strict], values: Mapping[str, Any], where: Where) -> str:
+def _sentence(detail: Any, root: type[Strict], values: Mapping[str, Any], where: Where, names: Names) -> str:
     location, kind, given = _as_written(detail["loc"], values), detail["type"], detail["input"]
+    own_name = _own_name(location, names)
+    place = where(location) if own_name is None else ""
     if kind in ("extra_forbidden", "unexpected_keyword_argument"):
-        return f"{where(location)}unknown key '{location[-1]}'{_nearest(location, root)}"
+        return f"{place}unknown key '{location[-1]}'{_nearest(location, root)}"
     if kind == "invalid_key":
         return f"{where(location[:-1])}the key {given!r} is no word, as YAML reads it; put it in quotes"
-    name = ".".join(map(str, location)) if where(location) else str(location[-1]) if location else ""
+    name = own_name or (".".join(map(str, location)) if place else str(location[-1]) if location else "")
     if kind == "missing":
-        return f"{where(location)}{name} is missing"
-    message = re.sub(r"^(Value error|Assertion failed), ", "", detail["msg"])
-    message = message[:1].lower() + message[1:]
+        return f"{place}{name} is missing"
+    message = _message(detail, root, location)
     if kind == "value_error" and isinstance(given, Mapping):
-        # A part that was checked as a whole names the key that it means: "end_s must be later than ...".
-        named = next((word for word in re.findall(r"\w+", message) if word in given), None)
-        return f"{where((*location, named) if named else location)}{message}"
+        return _of_a_part(message, location, given, where, names)
     shown = "" if isinstance(given, Mapping) else f", but got {mask(f'{given!r:.80}')}"
-    hint = _quotes(kind, given) if where(location) else ""
-    return f"{where(location)}{name}: {message}{shown}{hint}"
+    return f"{place}{name}: {message}{shown}{_quotes(kind, given) if place else ''}"
+
+
+def _of_a_part(message: str, location: Location, given: Mapping[str, Any], where: Where, names: Names) -> str:
+    """Return what is wrong with a part as a whole; it names the key: "end_s must be later than start_s"."""
+    said = re.sub(r"\w+(\.\w+)*", lambda key: names.get((*location, *key[0].split(".")), key[0]), message)
+    if said != message:
+        return said
+    named = next((word for word in re.findall(r"\w+", message) if word in given), None)
+    return f"{where((*location, named) if named else location)}{message}"
+
+
+def _own_name(location: Location, names: Names) -> str | None:
+    """Return what the user calls a key that came by a flag or a keyword, with the keys inside of it."""
+    for length in range(len(location), 0, -1):
+        if (name := names.get(location[:length])) is not None:
+            return ".".join([name, *(step for step in location[length:] if isinstance(step, str))])
+    return None
+
+
+def _message(detail: Any, root: type[Strict], location: Location) -> str:
+    """Return what was expected; in words of YAML where the checker has those of Python."""
+    if detail["type"] == "tuple_type":
+        return "expected a list, as [a, b]"
+    if detail["type"] in ("model_type", "dataclass_type"):
+        return f"expected keys such as {', '.join(list(keys_of(part_at(root, location)))[:3])}"
+    message = re.sub(r"^(Value error|Assertion failed), ", "", detail["msg"])
+    return message[:1].lower() + message[1:]
 
 
 def _as_written(location: Location, values: Any) -> Location:

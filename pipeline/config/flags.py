@@ -13,12 +13,11 @@ from typing import Any, Literal, get_args, get_origin
 
 from groundstream.operators.errors import ConfigError
 from groundstream.pipeline.config.file import merged
-from groundstream.pipeline.config.keys import OLD_KEYS, REQUIRED, Key, keys_of, plain_kind
-from groundstream.pipeline.config.run import RunConfig, StreamConfig
+from groundstream.pipeline.config.keys import OLD_KEYS, REQUIRED, Key, Location, keys_of, plain_kind
+from groundstream.pipeline.config.run import RunConfig, StreamConfig, make_config
 
 LOOK_FOR, MODEL, SOURCE = "What to look for", "Model", "Source"
 TRACKING, OUTPUT, EVENTS, RUNNING = "Tracking", "Output", "Events, clips, recording", "Running"
-PANELS = (LOOK_FOR, MODEL, SOURCE, TRACKING, OUTPUT, EVENTS, RUNNING)
 
 
 @dataclass(frozen=True)
@@ -152,16 +151,17 @@ def keywords() -> Mapping[str, tuple[str, ...]]:
     return words
 
 
-def from_keywords(sources: Sequence[str], given: Mapping[str, Any]) -> dict[str, Any]:
-    """Return the values of a configuration for sources and plain words.
+def from_keywords(sources: Sequence[str], given: Mapping[str, Any]) -> RunConfig:
+    """Return the configuration for sources and plain words.
 
     Words of a stream (`fps=2`) are for every source, and for streams that do not say it themselves.
 
     Raises:
-        ConfigError: a word is unknown; names the nearest one.
+        ConfigError: a word is unknown; names the nearest one. Or a value is not as it should be.
     """
     values: dict[str, Any] = {}
     stream: dict[str, Any] = {}
+    names: dict[Location, str] = {}
     for word, value in given.items():
         path = keywords().get(word) or ((word,) if word in OLD_KEYS else None)
         if path is None:
@@ -170,13 +170,17 @@ def from_keywords(sources: Sequence[str], given: Mapping[str, Any]) -> dict[str,
             stream[path[1]] = value
         else:
             values = merged(RunConfig, values, nested(path, value))
+            names[path] = word
+            part = _part_of(RunConfig, word) if word in RunConfig.model_fields else None
+            if not isinstance(value, Mapping) and (main := getattr(part, "main_key", None)):
+                names[*path, main] = word  # `clips="events"`: the part goes by its main value
     streams = [{"source": source} for source in sources]
     streams += [StreamConfig.written_out(each) for each in values.get("streams", ())]
     common = StreamConfig.written_out(stream)
     values["streams"] = [
         merged(None, common, each) if isinstance(each, Mapping) else each for each in streams
     ]
-    return values
+    return make_config(values, names)
 
 
 def nested(path: Sequence[str], value: Any) -> dict[str, Any]:

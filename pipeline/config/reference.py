@@ -56,7 +56,7 @@ _RULES = (
      "`zones: {gate: {polygon: ...}}`. [Events](events.md) says what becomes of them."),
     ("A zone", Zone, "An area of the picture."),
     ("A line", CountLine, "A line that objects cross."),
-    ("A count", CountRule, "A number of objects that is told while it is passed."),
+    ("A count", CountRule, "A number of objects that is passed, above or below."),
 )  # fmt: skip
 
 
@@ -70,7 +70,7 @@ def _sections() -> Iterator[str]:
     words = {path: word for word, path in keywords().items()}
     for title, parts in _SECTIONS:
         rows = [
-            (*_names(flags.get(path)), f"`{'.'.join(path)}`", _code(_word(path, words)), *_told(key))
+            (*_names(flags.get(path)), f"`{'.'.join(path)}`", _code(_word(path, words)), *_meaning(key))
             for path, key in all_keys()
             if path[0] in parts and (key.part is None or path in flags or path[-1] in ("streams", "rules"))
         ]
@@ -82,13 +82,13 @@ def _rules() -> Iterator[str]:
     for title, part, about in _RULES:
         yield f"## {title}\n\n{about}\n"
         keys = [key for name, key in keys_of(part).items() if name != "name"]
-        yield _table(("key", "default", "meaning"), [(f"`{key.name}`", *_told(key)) for key in keys])
+        yield _table(("key", "default", "meaning"), [(f"`{key.name}`", *_meaning(key)) for key in keys])
 
 
 def _of_the_command() -> Iterator[str]:
     yield (
         "## Of the command alone\n\n`--config FILE` reads YAML, `--phrases-file FILE` phrases, one a line; "
-        "`--quiet`, `--log-level` and\n`--log-format` are about what is said.\n"
+        "`--quiet`, `--log-level` and\n`--log-format` are about what the command says.\n"
     )
     old = [(old, flag.name) for flag in FLAGS for old in flag.old] + [("--phrases", "--phrases-file")]
     names = ", ".join(f"`{before}` (now `{now}`)" for before, now in old)
@@ -110,7 +110,7 @@ def _word(path: Sequence[str], words: dict[tuple[str, ...], str]) -> str:
     return words.get(tuple(path), "")
 
 
-def _told(key: Key) -> tuple[str, str]:
+def _meaning(key: Key) -> tuple[str, str]:
     choices = _choices(key.kind)
     meaning = key.meaning.replace("|", "\\|")
     if choices and not all(choice in meaning for choice in choices):

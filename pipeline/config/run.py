@@ -3,19 +3,20 @@
 from __future__ import annotations
 
 import logging
+import re
 from collections.abc import Mapping, Sequence
 from dataclasses import fields
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Literal
 
-from pydantic import BeforeValidator, Field, field_validator, model_validator
+from pydantic import AfterValidator, BeforeValidator, Field, field_validator, model_validator
 
 from groundstream.operators.events.rules import StreamRules
 from groundstream.operators.sources.options import SourceOptions
 from groundstream.operators.urls import stream_id_for
 from groundstream.pipeline.config.base import AboveZero, Score, Seconds, Strict
 from groundstream.pipeline.config.events import ClipsConfig, KeepConfig, RecordingConfig, Rules
-from groundstream.pipeline.config.file import Written, checked, merged, read_file
+from groundstream.pipeline.config.file import NO_NAMES, Names, Written, checked, merged, read_file
 from groundstream.pipeline.config.keys import FLAT, OLD_KEYS
 
 if TYPE_CHECKING:
@@ -29,7 +30,14 @@ RECORDS_NAME = "detections.jsonl"
 VIDEO_NAME = "annotated.mp4"
 EVENTS_NAME = "events.jsonl"
 
-StreamId = Annotated[str, Field(pattern=r"^[^\s:/\\]+$")]
+
+def _file_name(name: str) -> str:
+    if not re.fullmatch(r"[^\s:/\\]+", name):
+        raise ValueError("expected a name without spaces, colons and slashes, as for a folder")
+    return name
+
+
+StreamId = Annotated[str, AfterValidator(_file_name)]
 SOURCE_KEYS = frozenset(field.name for field in fields(SourceOptions))
 
 
@@ -203,7 +211,7 @@ class RunConfig(Strict):
     """How boxes become tracks."""
 
     rules: Rules | None = None
-    """Zones, lines and counts (YAML); what happens there is told as events."""
+    """Zones, lines and counts (YAML); what happens there becomes events."""
 
     clips: ClipsConfig = ClipsConfig()
     """Clips, or when they are made alone."""
@@ -250,7 +258,7 @@ class RunConfig(Strict):
         for stream in self.streams:
             self.prompt_for(stream)
         distinct_ids(self.streams)
-        if self.keeps_video and self.output.dir is None and self.output.sinks:
+        if self.stores_video and self.output.dir is None and self.output.sinks:
             raise ValueError("clips and recordings need a folder; name one as output.dir (--out)")
         if self.executor == "local" and self.ray.address:
             raise ValueError("executor 'local' runs in one process; leave it or ray.address out")
@@ -261,13 +269,13 @@ class RunConfig(Strict):
         return stream.rules or self.rules
 
     @property
-    def keeps_video(self) -> bool:
+    def stores_video(self) -> bool:
         """Whether clips or recordings are made, for which the source's own video is needed."""
         return self.clips.mode != "none" or self.recording is not None
 
-    def tells(self, stream: StreamConfig) -> bool:
-        """Tell whether there is anything to be told of the stream but its frames."""
-        return self.rules_for(stream) is not None or self.keeps_video
+    def has_events(self, stream: StreamConfig) -> bool:
+        """Tell whether there are events of the stream: of its rules, or of its clips and recording."""
+        return self.rules_for(stream) is not None or self.stores_video
 
     def prompt_for(self, stream: StreamConfig) -> Prompt:
         """Return the stream's own phrases, else those of the run, else the noun phrases of its sentence.
@@ -316,23 +324,26 @@ def distinct_ids(streams: Sequence[StreamConfig]) -> list[str]:
     return ids
 
 
-def make_config(values: Mapping[str, Any]) -> RunConfig:
-    """Check plain values (from flags or Python).
+def make_config(values: Mapping[str, Any], names: Names = NO_NAMES) -> RunConfig:
+    """Check plain values (from flags or Python); errors say the `names` of keys that have one.
 
     Raises:
         ConfigError: what is wrong, where, and the nearest right key.
     """
-    return checked(RunConfig, values)
+    return checked(RunConfig, values, names=names)
 
 
-def load_config(path: Path, overrides: Mapping[str, Any] | None = None) -> RunConfig:
+def load_config(path: Path, overrides: Mapping[str, Any] | None = None, names: Names = NO_NAMES) -> RunConfig:
     """Read a YAML file; `overrides` (flags that were given) win over it, key by key.
+
+    Errors say the `names` of overrides that have one.
 
     Raises:
         ConfigError: the file cannot be read, or holds a wrong key or value; says the line.
     """
     written = read_file(path, RunConfig)
-    return checked(RunConfig, merged(RunConfig, written.values, overrides or {}), written.where)
+    values = merged(RunConfig, written.values, overrides or {})
+    return checked(RunConfig, values, written.where, names)
 
 
 def load_rules(path: Path) -> StreamRules:

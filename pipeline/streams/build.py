@@ -1,7 +1,7 @@
 """From a checked configuration to the objects of a stream.
 
-Only this module, `outputs` and `detectors/build` read the configuration. The last one stands apart, because
-a stream's process does without torch.
+Of a stream's parts only this module and `outputs` read the configuration; the others get values. What loads
+the model is `detectors/build`, apart from here, because a stream's process does without torch.
 """
 
 from __future__ import annotations
@@ -56,12 +56,12 @@ def build_source(
 
 def build_tap(spec: StreamSpec, on_segment: Callable[[Segment], None]) -> PacketTap | None:
     """Return what hands on a source's own video, where clips or recordings are made of it."""
-    return PacketTap(on_segment, _ring_bytes(spec.config)) if spec.config.keeps_video else None
+    return PacketTap(on_segment, _ring_bytes(spec.config)) if spec.config.stores_video else None
 
 
 def build_outputs(spec: StreamSpec) -> StreamOutputs:
     """Return a stream's outputs, of which none is opened yet."""
-    events = spec.config.tells(spec.stream)
+    events = spec.config.has_events(spec.stream)
     return StreamOutputs(spec.config.output, spec.id, own_folder=spec.own_folder, events=events)
 
 
@@ -96,12 +96,12 @@ def build_tracker(config: TrackConfig, score: float, source: Source, first_track
 
 
 def build_archive(spec: StreamSpec, outputs: StreamOutputs) -> StreamArchive | None:
-    """Open what is told and kept of a stream; None where that is nothing.
+    """Open the events, clips and recording of a stream; None where none is asked for.
 
     Raises:
         OutputError: the index cannot be written.
     """
-    if not spec.config.tells(spec.stream):
+    if not spec.config.has_events(spec.stream):
         return None
     from groundstream.operators.recording.archive import (
         StreamArchive,  # with SQLite, rendering: only where wanted

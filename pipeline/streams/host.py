@@ -18,8 +18,8 @@ from groundstream.pipeline.detectors.remote import RemoteDetector
 from groundstream.pipeline.streams.base import StreamSpec, StreamView
 from groundstream.pipeline.streams.runner import StreamRunner
 
-RESULTS_KEPT = 32  # results that the owner may lag behind before the stream waits for it
-LINES_KEPT = 500
+MOST_RESULTS = 32  # results that the owner may lag behind before the stream waits for it
+MOST_LINES = 500  # of its log; the oldest go when the owner is away
 
 
 @dataclass(frozen=True)
@@ -61,7 +61,7 @@ class StreamHost:
         self._change = threading.Condition()
         self._results: deque[FrameResult | Event] = deque()
         self._with_results = False
-        self._lines: deque[LogLine] = deque(maxlen=LINES_KEPT)
+        self._lines: deque[LogLine] = deque(maxlen=MOST_LINES)
         self._ended = self._stopping = False
 
     def open(self, spec: StreamSpec) -> StreamView:
@@ -148,7 +148,7 @@ class StreamHost:
         if not self._with_results:
             return
         with self._change:
-            self._change.wait_for(lambda: len(self._results) < RESULTS_KEPT or self._stopping)
+            self._change.wait_for(lambda: len(self._results) < MOST_RESULTS or self._stopping)
             self._results.append(result)
             self._change.notify_all()
 

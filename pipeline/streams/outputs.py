@@ -74,29 +74,29 @@ class StreamOutputs:
             if path.is_file() and not self._overwrite:
                 raise OutputError(f"{path} exists already; choose another place or add --overwrite")
 
-    def kept(self, resume: Resume) -> dict[str, ExistingOutput]:
+    def existing(self, resume: Resume) -> dict[str, ExistingOutput]:
         """Return what the outputs hold of a stream whose process died: `records`, `video`, sinks by URL."""
         # A server cannot be asked: what may have waited in the queue for it is sent again.
         sent = ExistingOutput(max(-1, resume.last.seq - SINK_CAPACITY) if resume.last else -1)
-        kept = {url: self._kept_at(url, resume.live) if writes_file(url) else sent for url in self._urls}
+        found = {url: self._existing_at(url, resume.live) if writes_file(url) else sent for url in self._urls}
         if self._records is not None:
-            kept["records"] = existing_output("jsonl", self._records, resume.live)
+            found["records"] = existing_output("jsonl", self._records, resume.live)
         if self._video is not None:
-            kept["video"] = existing_video(self._video)
-        return kept
+            found["video"] = existing_video(self._video)
+        return found
 
     def open(
         self,
         *,
         live: bool,
         on_error: Callable[[str, Exception], None],
-        kept: Mapping[str, ExistingOutput] = MappingProxyType({}),
+        existing: Mapping[str, ExistingOutput] = MappingProxyType({}),
         further: Sequence[Sink] = (),
     ) -> list[SinkWorker]:
         """Open the outputs, each with its own thread and bounded queue.
 
         A file waits for a slow sink (nothing is lost); a live stream drops the oldest result instead,
-        counted. Those that are `kept` from a process that died are continued; `further` ones are open
+        counted. Those that are `existing`, of a process that died, are continued; `further` ones are open
         already.
 
         Raises:
@@ -105,16 +105,16 @@ class StreamOutputs:
         self._make_folder()
         sinks: list[tuple[Sink, int, ExistingOutput]] = []
         if self._records is not None:
-            old = kept.get("records", NOTHING)
+            old = existing.get("records", NOTHING)
             sinks.append((JsonlSink(self._records, "detections", old.size_bytes), SINK_CAPACITY, old))
         if self._events is not None:
-            whole = whole_bytes(self._events) if kept and self._events.is_file() else 0
+            whole = whole_bytes(self._events) if existing and self._events.is_file() else 0
             sinks.append((JsonlSink(self._events, "events", whole), SINK_CAPACITY, NOTHING))
         if self._video is not None:
-            old = kept.get("video", NOTHING)
+            old = existing.get("video", NOTHING)
             sinks.append((VideoSink(self._video, old.parts), VIDEO_CAPACITY, old))
         for url in self._urls:
-            old = kept.get(url, NOTHING)
+            old = existing.get(url, NOTHING)
             sinks.append((open_sink(url, self._stream_id, old.size_bytes), SINK_CAPACITY, old))
         sinks += [(sink, SINK_CAPACITY, NOTHING) for sink in further]
         when_full: Literal["block", "drop_oldest"] = "drop_oldest" if live else "block"
@@ -126,7 +126,7 @@ class StreamOutputs:
     def _path(self, name: str) -> Path | None:
         return self.folder / name if self.folder is not None else None
 
-    def _kept_at(self, url: str, live: bool) -> ExistingOutput:
+    def _existing_at(self, url: str, live: bool) -> ExistingOutput:
         return existing_output(url.partition(":")[0], file_of(url, self._stream_id), live)
 
     def _make_folder(self) -> None:

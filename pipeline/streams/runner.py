@@ -52,7 +52,7 @@ class StreamRunner:
         self._status: SourceStatus | None = None
         self._meter = StreamMeter()
         self._last: Position | None = None
-        self._kept: dict[str, ExistingOutput] = {}
+        self._existing: dict[str, ExistingOutput] = {}
         self._outputs = build_outputs(spec)
         self._tap = build_tap(spec, self._keep_segment)
         self._archive: StreamArchive | None = None
@@ -64,7 +64,7 @@ class StreamRunner:
         Raises:
             SourceError: it cannot be read.
         """
-        after = self._look_what_is_kept(self.spec.resume) if self.spec.resume is not None else None
+        after = self._go_on_after(self.spec.resume) if self.spec.resume is not None else None
         self._source = build_source(self.spec, self._note_status, after, self._tap)
 
     def check_outputs(self) -> None:
@@ -87,7 +87,7 @@ class StreamRunner:
         self._sinks = self._outputs.open(
             live=self._source.semantics == "live",
             on_error=self._sink_failed,
-            kept=self._kept,
+            existing=self._existing,
             further=[] if owner is None else [owner],
         )
         if self._tap is not None and self._tap.absent is not None:
@@ -180,10 +180,10 @@ class StreamRunner:
         if (archive := self._archive) is not None:
             archive.add_segment(segment)
 
-    def _look_what_is_kept(self, resume: Resume) -> Position | None:
+    def _go_on_after(self, resume: Resume) -> Position | None:
         """Return the frame after which the stream goes on."""
-        self._kept = self._outputs.kept(resume)
-        after = go_on_after(resume, self._kept.values(), self._outputs.records)
+        self._existing = self._outputs.existing(resume)
+        after = go_on_after(resume, self._existing.values(), self._outputs.records)
         place = f"frame {after.seq}" if after else "its beginning"
         log.info("stream %s: goes on after %s", self.spec.id, place)
         return after

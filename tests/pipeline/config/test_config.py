@@ -149,7 +149,7 @@ def test_rules_of_a_file_are_laid_over_those_of_the_configuration(tmp_path: Path
     ("old", "new", "message"),
     [
         ("polygon:", "polygn:", r"line 6: unknown key 'polygn'; did you mean 'polygon'\?"),
-        ("start: [0, 0.5]", "start: 7", r"line 8: rules.lines.road.start: .*tuple, but got 7"),
+        ("start: [0, 0.5]", "start: 7", r"line 8: rules.lines.road.start: expected a list, as .*, but got 7"),
         ("[1, 1]]", "[1, 1]]\n      score: 7", "line 7: zone 'gate': expected a score above 0 and up to 1"),
         ("[1, 1]]", "[1, 1]]\n      dwell_s: 0", "line 7: zone 'gate': expected dwell_s above 0 seconds"),
         ("[1, 0], [1, 1]", "[1, 1]", "line 5: zone 'gate': expected at least 3 corners"),

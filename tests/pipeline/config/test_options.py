@@ -11,7 +11,6 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-import typer
 from coloured import call, make_coloured, records_of
 from typer.testing import CliRunner
 
@@ -19,8 +18,8 @@ import groundstream
 from groundstream.operators.errors import ConfigError
 from groundstream.operators.events.rules import Zone
 from groundstream.operators.sources.options import SourceOptions
-from groundstream.pipeline.cli import app
-from groundstream.pipeline.config.flags import FLAGS, PANELS, all_keys, from_keywords, key_at, keywords
+from groundstream.pipeline.cli import app, run_with_flags
+from groundstream.pipeline.config.flags import FLAGS, all_keys, from_keywords, key_at, keywords
 from groundstream.pipeline.config.reference import page
 from groundstream.pipeline.config.run import RunConfig, make_config
 
@@ -33,13 +32,16 @@ WITHOUT_FLAG = {
     "output", "clips", "clips.longest_s", "clips.pre_mb", "keep", "metrics",
     "ray", "ray.detectors", "ray.gpus_per_detector", "ray.cpus_per_stream", "ray.dashboard",
 }  # fmt: skip
+#: The parts of the help.
+PANELS = {"What to look for", "Model", "Source", "Tracking", "Output", "Events, clips, recording", "Running"}
 #: Flags that are about the command and not about the run.
 WITHOUT_KEY = {"--config", "--phrases-file", "--phrases", "--quiet", "--log-level", "--log-format", "--help"}
 
 
 def options_of_run() -> dict[str, Any]:
-    command = typer.main.get_command(app).commands["run"]  # type: ignore[attr-defined]
-    return {name: option for option in command.params for name in (*option.opts, *option.secondary_opts)}
+    return {
+        name: option for option in run_with_flags().params for name in (*option.opts, *option.secondary_opts)
+    }
 
 
 def test_every_key_has_a_flag_or_is_known_to_have_none() -> None:
@@ -106,13 +108,13 @@ ALL = ((0, 0), (1, 0), (1, 1))
     ],
 )
 def test_python_takes_every_key_by_its_plain_word(settings: dict[str, Any], told: dict[str, Any]) -> None:
-    config = make_config(from_keywords(["a.mp4"], {"phrases": ["dog"], **settings}))
+    config = from_keywords(["a.mp4"], {"phrases": ["dog"], **settings})
     assert {path: attrgetter(path)(config) for path in told} == told
 
 
 def test_a_word_of_streams_is_for_those_that_do_not_say_it_themselves() -> None:
     streams = ["b.mp4", {"source": "c.mp4", "fps": 5, "end_s": 9}]
-    config = make_config(from_keywords(["a.mp4"], {"phrases": ["dog"], "fps": 2, "streams": streams}))
+    config = from_keywords(["a.mp4"], {"phrases": ["dog"], "fps": 2, "streams": streams})
     assert [(each.source, each.options.fps, each.options.end_s) for each in config.streams] == [
         ("a.mp4", 2, None),
         ("b.mp4", 2, None),
@@ -127,6 +129,37 @@ def test_an_unknown_word_names_the_nearest() -> None:
         next(groundstream.run("a.mp4", ["dog"], xyzzy=2))
     with pytest.raises(ConfigError, match=r"unknown key 'lost'; did you mean 'lost_s'\?"):
         groundstream.open_pipeline("a.mp4", ["dog"], track={"lost": 2})
+
+
+@pytest.mark.parametrize(
+    ("settings", "words"),
+    [
+        ({"metrics_port": "x"}, "metrics_port: input should be a valid integer"),
+        ({"keep_gb": 0}, "keep_gb: input should be greater than 0"),
+        ({"clips": "event"}, "clips: input should be 'events', 'always' or 'none'"),
+        ({"track": {"score": 2}}, "track.score: input should be less than or equal to 1"),
+        ({"fps": "two"}, "fps: input should be a valid number"),
+        ({"sinks": "jsonl:-"}, r"sinks: expected a list, as \[a, b\], but got 'jsonl:-'"),
+        ({"recording": "on"}, "recording: expected keys such as segment_s, but got 'on'"),
+        ({"rules": "rules.yaml"}, "rules: expected keys such as zones, lines, counts, but got 'rules.yaml'"),
+    ],
+)
+def test_a_wrong_value_is_told_by_the_word_that_gave_it(settings: dict[str, Any], words: str) -> None:
+    with pytest.raises(ConfigError, match=f"^{words}"):
+        from_keywords(["a.mp4"], {"phrases": ["dog"], **settings})
+
+
+def test_a_flag_that_wins_over_a_line_of_the_file_is_named_and_not_the_line(
+    capsys: pytest.CaptureFixture[str], tmp_path: Path
+) -> None:
+    text = "streams: [a.mp4]\nphrases: dog\nmodel: {max_batch: 2}\nrecording: {segment_s: 0}\n"
+    (tmp_path / "run.yaml").write_text(text)
+    done = call(capsys, "run", "--config", tmp_path / "run.yaml", "--batch", 0, "--recording")
+    assert done.returncode == 2
+    assert "--batch: input should be greater than or equal to 1, but got 0" in done.stderr
+    assert f"{tmp_path / 'run.yaml'}, line 2: phrases: expected a list" in done.stderr
+    assert "line 3" not in done.stderr
+    assert f"{tmp_path / 'run.yaml'}, line 4: recording.segment_s: input should be greater" in done.stderr
 
 
 def test_plain_words_reach_the_run(tmp_path: Path) -> None:
@@ -196,7 +229,7 @@ def test_recording_means_what_it_says(
     with caplog.at_level(logging.WARNING, logger="groundstream.config"):
         config = make_config({"streams": ["a.mp4"], "phrases": ["dog"], **written})
     assert (config.recording.segment_s if config.recording else None) == segment_s
-    assert config.keeps_video is (segment_s is not None)
+    assert config.stores_video is (segment_s is not None)
     assert caplog.text.count("the key record is called recording now") == ("record" in written)
 
 

@@ -54,3 +54,17 @@ def test_a_stream_may_be_added_before_the_pipeline_runs(tmp_path: Path) -> None:
     assert {name: ids.count(name) for name in set(ids)} == {"clip": 10, "clip-2": 10, "own": 10}
     with pytest.raises(ValueError, match="has ended"):
         pipeline.add(str(clip))
+
+
+def test_what_is_wrong_with_an_added_stream_is_said_in_one_sentence(tmp_path: Path) -> None:
+    clip = make_coloured(tmp_path / "clip.mp4", frames=3)
+    with open_pipeline(clip, ["red car"], model="fake", text_cache="none", executor="local") as pipeline:
+        with pytest.raises(ConfigError, match=r"^unknown key 'fsp'; did you mean 'fps'\?$"):
+            pipeline.add(clip, fsp=2)
+        with pytest.raises(ConfigError, match=r"^transport: input should be 'tcp' or 'udp', but got 'tpc'$"):
+            pipeline.add(clip, transport="tpc")
+        added = pipeline.add(
+            clip, "blue bus", fps=5
+        )  # one phrase alone, and a Path, as `open_pipeline` takes them
+        assert (added.config.phrases, added.config.options.fps) == (("blue bus",), 5)
+        assert len(pipeline.streams) == 2
