@@ -7,11 +7,12 @@ not confirmed is delivered again under the same id, by which receivers know it.
 
 from __future__ import annotations
 
+import contextlib
 import itertools
 import logging
 import sqlite3
 import threading
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from time import monotonic
 from typing import Literal, NamedTuple, Protocol
@@ -77,6 +78,9 @@ class Delivery:
     """Takes messages at once and delivers them when their receiver is there.
 
     Being away, coming back and giving messages up are each said once in the log.
+
+    Beside `utils.worker.Worker`, not on it: what waits here may be on disk, goes out many at a time, and
+    stays until it is confirmed.
 
     Attributes:
         error: why nothing will ever be delivered; None while that is not so.
@@ -156,8 +160,10 @@ class Delivery:
         """
         deadline = self._clock() + patience_s
         with self._change:
+            # `error`, not `ended`: the thread says why it ends and wakes this one while it is still alive.
             self._change.wait_for(
-                lambda: not len(self._spool) or self.ended or self._resting_until > deadline, patience_s
+                lambda: not len(self._spool) or self.error is not None or self._resting_until > deadline,
+                patience_s,
             )
             self._stopping = True
             self._change.notify_all()
@@ -328,15 +334,17 @@ class DiskSpool:
         Raises:
             OutputError: the file cannot be written; what is in it is kept.
         """
-        with self._lock:
-            try:
-                given_up = self._make_room(len(message.body))
-                self._database.execute("insert into spool (kind, id, body) values (?, ?, ?)", message)
-            except sqlite3.Error as error:
-                raise OutputError(f"cannot write the spool {self.place}: {error}; free some space") from error
+        with self._writing():
+            # First, so that on a full disk the older ones do not make room for one that does not come.
+            self._database.execute("insert into spool (kind, id, body) values (?, ?, ?)", message)
             self._count += 1
             self._bytes += len(message.body)
-            return given_up
+            given_up: list[Message] = []
+            while self._bytes > self._most_bytes and self._count > 1:
+                given_up += self._delete(
+                    self._database.execute("select min(number) from spool").fetchone()[0]
+                )
+        return given_up
 
     def oldest(self, most: int) -> list[tuple[int, Message]]:
         """Return up to `most` of the oldest messages with their numbers, without removing them."""
@@ -350,12 +358,9 @@ class DiskSpool:
         Raises:
             OutputError: the file cannot be written.
         """
-        with self._lock:
-            try:
-                for number in numbers:
-                    self._delete(number)
-            except sqlite3.Error as error:
-                raise OutputError(f"cannot write the spool {self.place}: {error}; free some space") from error
+        with self._writing():
+            for number in numbers:
+                self._delete(number)
 
     def close(self) -> None:
         """Close the file; may be called twice."""
@@ -373,12 +378,20 @@ class DiskSpool:
         self._database.execute(_TABLE)
         self._database.execute(f"pragma user_version = {_VERSION}")
 
-    def _make_room(self, size_bytes: int) -> list[Message]:
-        given_up: list[Message] = []
-        while self._count and self._bytes + size_bytes > self._most_bytes:
-            number = self._database.execute("select min(number) from spool").fetchone()[0]
-            given_up += self._delete(number)
-        return given_up
+    @contextlib.contextmanager
+    def _writing(self) -> Iterator[None]:
+        """Change the table as a whole or, where that fails, not at all."""
+        with self._lock:
+            before = self._count, self._bytes
+            try:
+                self._database.execute("begin")
+                yield
+                self._database.execute("commit")
+            except sqlite3.Error as error:
+                self._count, self._bytes = before
+                with contextlib.suppress(sqlite3.Error):  # where the disk is full SQLite has done it itself
+                    self._database.execute("rollback")
+                raise OutputError(f"cannot write the spool {self.place}: {error}; free some space") from error
 
     def _delete(self, number: int) -> list[Message]:
         query = "delete from spool where number = ? returning kind, id, body"

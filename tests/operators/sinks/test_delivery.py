@@ -216,6 +216,21 @@ def test_a_receiver_that_never_will_ends_it(receiver: Receiver, delivery: Delive
     wait_until(put)
 
 
+def test_closing_does_not_wait_once_it_is_known_that_nothing_will_arrive(receiver: Receiver) -> None:
+    def locked(offered: Sequence[Message]) -> int:
+        wait_until(lambda: delivery._change._waiters)  # type: ignore[attr-defined]  # `close` waits
+        raise OutputError("the password is wrong")
+
+    receiver.answer = locked
+    delivery = make(receiver)
+    delivery.put(messages(1)[0])
+    closer = threading.Thread(target=delivery.close, args=(600.0,))
+    closer.start()
+    closer.join(60)
+    assert not closer.is_alive()
+    assert str(delivery.error) == "the password is wrong"
+
+
 def test_an_error_of_ours_ends_it_with_a_name_and_without_words(
     receiver: Receiver, delivery: Delivery, caplog: pytest.LogCaptureFixture
 ) -> None:
