@@ -306,12 +306,12 @@ class HandedTexts:
 
     def _take(self, values: Mapping[str, bytes]) -> None:
         with self._lock:
+            self._fresh |= values
             self._keep(values)
-            self._fresh = {
-                key: value for key, value in (self._fresh | dict(values)).items() if key in self._kept
-            }
 
     def _keep(self, values: Mapping[str, bytes]) -> None:
         for key, value in values.items():
             if len(value) <= self._most_bytes:
                 self._kept.put(key, value, len(value))
+        # What had to go is not handed out either: what is fresh is bounded with what is kept.
+        self._fresh = {key: value for key, value in self._fresh.items() if key in self._kept}
