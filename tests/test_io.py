@@ -14,7 +14,7 @@ from event_factory import event
 from result_factory import results
 
 from groundstream import io
-from groundstream.operators.records.detection import record
+from groundstream.operators.records import record
 from groundstream.operators.sinks.jsonl import JsonlSink
 
 PAGE = (Path(__file__).parent.parent / "docs" / "io.md").read_text(encoding="utf-8")

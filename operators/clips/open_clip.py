@@ -10,7 +10,7 @@ from groundstream.operators.clips.spec import ClipSpec, Span
 from groundstream.operators.clips.timeline import LONGEST_GAP_S, SAME_S, Observation
 from groundstream.operators.clips.writer import ClipWriter
 from groundstream.operators.events.event import Event
-from groundstream.operators.records.event import event_record
+from groundstream.operators.records import event_record
 from groundstream.operators.video.segment import Segment
 from groundstream.operators.video.shape import Shape
 

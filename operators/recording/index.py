@@ -20,7 +20,7 @@ from groundstream.operators.events.event import Event
 from groundstream.operators.frames import FrameResult, SeenObject
 from groundstream.operators.recording.files import RecordedFile
 from groundstream.operators.recording.index_tables import open_index, pack_objects
-from groundstream.operators.records.event import event_record
+from groundstream.operators.records import event_record
 from groundstream.operators.utils.worker import Worker
 
 #: So much of what was seen may be lost with the process, and is not yet seen by readers.

@@ -7,8 +7,8 @@ from typing import Literal
 
 from groundstream.operators.events.event import Event
 from groundstream.operators.frames import FrameResult
+from groundstream.operators.records import event_record
 from groundstream.operators.records.detection import json_bytes, shared_json
-from groundstream.operators.records.event import event_record
 from groundstream.operators.sinks.base import Sink
 from groundstream.operators.sinks.record_file import RecordFile
 

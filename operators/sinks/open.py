@@ -1,4 +1,4 @@
-"""Outputs by URL, and the worker that runs them."""
+"""Outputs by URL."""
 
 from __future__ import annotations
 
@@ -6,19 +6,7 @@ from pathlib import Path
 from urllib.parse import parse_qsl, urlencode, urlsplit, urlunsplit
 
 from groundstream.operators.errors import ConfigError
-from groundstream.operators.sinks.base import ReaderGone, Sink
-from groundstream.operators.sinks.worker import SinkWorker, WorkerCounters
-
-__all__ = [
-    "ReaderGone",
-    "Sink",
-    "SinkWorker",
-    "WorkerCounters",
-    "file_of",
-    "is_standard_output",
-    "open_sink",
-    "writes_file",
-]
+from groundstream.operators.sinks.base import Sink
 
 _FILES = ("jsonl", "csv", "mot", "coco")
 _EXPECTED = (

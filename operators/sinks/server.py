@@ -8,8 +8,9 @@ from collections.abc import Callable, Sequence
 from groundstream.operators.errors import OutputError
 from groundstream.operators.events.event import Event
 from groundstream.operators.frames import FrameResult
+from groundstream.operators.records import event_record
 from groundstream.operators.records.detection import json_bytes, shared_json
-from groundstream.operators.records.event import delivery_id, event_record
+from groundstream.operators.records.event import delivery_id
 from groundstream.operators.sinks.base import Sink
 from groundstream.operators.sinks.delivery import Delivery, Message, Spool, Transport
 from groundstream.operators.utils.backoff import Backoff

@@ -9,15 +9,8 @@ from types import MappingProxyType
 from typing import Literal
 
 from groundstream.operators.errors import OutputError
+from groundstream.operators.sinks import Sink, SinkWorker, file_of, is_standard_output, open_sink, writes_file
 from groundstream.operators.sinks.jsonl import JsonlSink
-from groundstream.operators.sinks.open import (
-    Sink,
-    SinkWorker,
-    file_of,
-    is_standard_output,
-    open_sink,
-    writes_file,
-)
 from groundstream.operators.sinks.resume import (
     NOTHING,
     ExistingOutput,

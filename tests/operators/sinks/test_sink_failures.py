@@ -16,8 +16,8 @@ import pytest
 from result_factory import results
 
 from groundstream.operators.errors import OutputError
+from groundstream.operators.records import read_records
 from groundstream.operators.records.coco import from_coco
-from groundstream.operators.records.detection import read_records
 from groundstream.operators.sinks.base import ReaderGone, Sink
 from groundstream.operators.sinks.coco import CocoSink, finish_coco
 from groundstream.operators.sinks.csv import CsvSink
@@ -67,7 +67,7 @@ import sys
 sys.path.insert(0, sys.argv[1])
 from pathlib import Path
 from result_factory import result
-from groundstream.operators.sinks.open import SinkWorker, open_sink
+from groundstream.operators.sinks import SinkWorker, open_sink
 def report(name, error):
     sys.stderr.write(f"{type(error).__name__} {error}\\n")
 workers = [
@@ -254,7 +254,7 @@ WRITER = """
 import sys
 sys.path.insert(0, sys.argv[1])
 from result_factory import result
-from groundstream.operators.sinks.open import SinkWorker, open_sink
+from groundstream.operators.sinks import SinkWorker, open_sink
 def fail(name, error):
     raise error
 worker = SinkWorker(open_sink("jsonl:" + sys.argv[2], "cam"), capacity=64, when_full="block", on_error=fail)

@@ -10,8 +10,8 @@ import numpy as np
 import pytest
 from result_factory import detections, result, results
 
+from groundstream.operators.records import read_records, record
 from groundstream.operators.records.coco import from_coco, to_coco
-from groundstream.operators.records.detection import read_records, record
 from groundstream.operators.records.mot import from_mot
 from groundstream.operators.sinks.base import Sink
 from groundstream.operators.sinks.coco import CocoSink, finish_coco

@@ -8,7 +8,7 @@ import pytest
 from result_factory import result
 
 from groundstream.operators.errors import ConfigError
-from groundstream.operators.sinks.open import open_sink
+from groundstream.operators.sinks import open_sink
 
 
 @pytest.mark.parametrize("kind", ["jsonl", "csv", "mot", "coco"])

@@ -17,7 +17,7 @@ from clip_maker import ClipMaker, make_sound
 
 from groundstream.operators.errors import ConfigError, Reason, SourceError
 from groundstream.operators.frames import Frame
-from groundstream.operators.sources.open import Source, SourceOptions, SourceStatus, open_source
+from groundstream.operators.sources import Source, SourceOptions, SourceStatus, open_source
 
 
 def opened(uri: Path | str, **options: object) -> Source:

@@ -18,7 +18,7 @@ from typer.testing import CliRunner
 import groundstream
 from groundstream.operators.errors import ConfigError
 from groundstream.operators.events.zones import Zone
-from groundstream.operators.sources.options import SourceOptions
+from groundstream.operators.sources import SourceOptions
 from groundstream.pipeline.cli import app
 from groundstream.pipeline.config.flags import FLAGS, PANELS, all_keys, from_keywords, key_at, keywords
 from groundstream.pipeline.config.reference import page
