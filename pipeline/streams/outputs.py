@@ -10,7 +10,7 @@ from typing import Literal
 
 from groundstream.operators.errors import OutputError
 from groundstream.operators.sinks import Sink, SinkWorker, file_of, is_standard_output, open_sink, writes_file
-from groundstream.operators.sinks.jsonl import JsonlSink
+from groundstream.operators.sinks.record_files import JsonlSink
 from groundstream.operators.sinks.resume import (
     NOTHING,
     ExistingOutput,
@@ -99,10 +99,10 @@ class StreamOutputs:
         sinks: list[tuple[Sink, int, ExistingOutput]] = []
         if self._records is not None:
             old = kept.get("records", NOTHING)
-            sinks.append((JsonlSink(self._records, "detections", old.size_bytes), SINK_CAPACITY, old))
+            sinks.append((JsonlSink(self._records, old.size_bytes, "detections"), SINK_CAPACITY, old))
         if self._events is not None:
             whole = whole_bytes(self._events) if kept and self._events.is_file() else 0
-            sinks.append((JsonlSink(self._events, "events", whole), SINK_CAPACITY, NOTHING))
+            sinks.append((JsonlSink(self._events, whole, "events"), SINK_CAPACITY, NOTHING))
         if self._video is not None:
             old = kept.get("video", NOTHING)
             sinks.append((VideoSink(self._video, old.parts), VIDEO_CAPACITY, old))

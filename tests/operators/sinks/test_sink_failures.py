@@ -20,10 +20,7 @@ from groundstream.operators.records import read_records
 from groundstream.operators.records.coco import from_coco
 from groundstream.operators.sinks.base import ReaderGone, Sink
 from groundstream.operators.sinks.coco import CocoSink, finish_coco
-from groundstream.operators.sinks.csv import CsvSink
-from groundstream.operators.sinks.jsonl import JsonlSink
-from groundstream.operators.sinks.mot import MotSink
-from groundstream.operators.sinks.record_file import STDOUT, RecordFile
+from groundstream.operators.sinks.record_files import STDOUT, CsvSink, JsonlSink, MotSink, RecordFile
 
 SINKS = [JsonlSink, CsvSink, MotSink, CocoSink]
 MakeSink = Callable[[Path], Sink]
@@ -192,7 +189,7 @@ sys.path.insert(0, sys.argv[1])
 from pathlib import Path
 from result_factory import result
 from groundstream.operators.errors import OutputError
-from groundstream.operators.sinks.jsonl import JsonlSink
+from groundstream.operators.sinks.record_files import JsonlSink
 sink = JsonlSink(Path(sys.argv[2]))
 resource.setrlimit(resource.RLIMIT_FSIZE, (20_000, 20_000))
 for seq in range(1000):
