@@ -10,6 +10,7 @@ from __future__ import annotations
 import contextlib
 import itertools
 import logging
+import math
 import sqlite3
 import threading
 from collections.abc import Callable, Iterator, Sequence
@@ -91,6 +92,7 @@ class Delivery:
         spool: where messages wait; those of an earlier run go first.
         backoff: how long to wait after a failure.
         on_given_up: called with messages that will not arrive, older than all that wait, from any thread.
+        most_ahead: `put` waits while so many messages wait for a receiver that is there, but slow.
         clock: seconds that only ever grow.
     """
 
@@ -101,9 +103,10 @@ class Delivery:
         backoff: Backoff | None = None,
         *,
         on_given_up: Callable[[Sequence[Message]], None] | None = None,
+        most_ahead: float = math.inf,
         clock: Callable[[], float] = monotonic,
     ) -> None:
-        self._transport, self._spool = transport, spool
+        self._transport, self._spool, self._most_ahead = transport, spool, most_ahead
         self._backoff, self._clock, self._on_given_up = backoff or Backoff(), clock, on_given_up
         self._taken = self._dropped = 0
         self._in_flight: set[str] = set()
@@ -133,14 +136,20 @@ class Delivery:
         return not self._thread.is_alive()
 
     def put(self, message: Message) -> None:
-        """Take a message; never waits for the receiver.
+        """Take a message; never waits for a receiver that is away, and for a slow one as `most_ahead` has it.
 
         Raises:
             OutputError: the receiver will never take anything.
         """
-        if self.error is not None:
-            raise self.error
         with self._change:
+            self._change.wait_for(
+                lambda: (
+                    len(self._spool) < self._most_ahead
+                    or (self._away or self._stopping or self.error is not None)
+                )
+            )
+            if self.error is not None:
+                raise self.error
             self._taken += 1
             try:
                 given_up = self._spool.put(message)

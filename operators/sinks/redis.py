@@ -12,7 +12,7 @@ import redis
 from groundstream.operators.errors import OutputError
 from groundstream.operators.records.detection import json_bytes
 from groundstream.operators.sinks.delivery import MemorySpool, Message, Unavailable
-from groundstream.operators.sinks.server import ServerSink
+from groundstream.operators.sinks.server import MOST_AHEAD, ServerSink
 from groundstream.operators.utils.backoff import Backoff
 from groundstream.operators.utils.redis import connect, place_of, reason_of
 
@@ -29,9 +29,10 @@ class RedisStreamSink(ServerSink):
 
     `id` is `stream:epoch:seq` of a frame, `ID:type:seq` of an event's message.
 
-    While the server is away, entries wait in memory and are delivered in order when it is back; what does not
-    fit there is given up, oldest first, and counted in the `dropped_since_last` of the next frame's record.
-    An entry whose delivery was not confirmed is sent again: consumers drop repetitions by `id`.
+    A server that is slow is waited for. While it is away, entries wait in memory and are delivered in order
+    when it is back; what does not fit there is given up, oldest first, and counted in the
+    `dropped_since_last` of the next frame's record. An entry whose delivery was not confirmed is sent again:
+    consumers drop repetitions by `id`.
 
     Args:
         url: `redis://...` or `rediss://...`, as `operators.utils.redis.connect` takes it.
@@ -55,13 +56,14 @@ class RedisStreamSink(ServerSink):
             Backoff(_FIRST_WAIT_S, _LONGEST_WAIT_S),
             detections=True,
             on_given_up=transport.note_lost,
+            most_ahead=MOST_AHEAD,
         )
 
 
 class RedisTransport:
     """The way to one stream of a server; see `RedisStreamSink` for its arguments."""
 
-    most = 256  # entries in one round trip
+    most = 256  # entries in one round trip, after an absence
 
     def __init__(self, url: str, key: str, most_entries: int) -> None:
         self._client = connect(url)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import math
 from collections.abc import Callable, Sequence
 
 from groundstream.operators.errors import OutputError
@@ -17,12 +18,15 @@ from groundstream.operators.utils.backoff import Backoff
 
 _log = logging.getLogger(__name__)
 
+#: So many messages may wait for a server that is there, but slow, where nothing is to be lost: then the sink
+#: waits, and with it a file. A killed process takes no more of them with it.
+MOST_AHEAD = 64
 #: So long a sink that is closed goes on delivering what waits.
 CLOSE_PATIENCE_S = 5.0
 
 
 class ServerSink(Sink):
-    """A sink whose messages go out in a thread of its own; it never waits for its receiver.
+    """A sink whose messages go out in a thread of its own; it never waits for a receiver that is away.
 
     Args:
         transport: the way to the receiver.
@@ -30,6 +34,7 @@ class ServerSink(Sink):
         backoff: how long to wait after a failure.
         detections: whether frames are sent; events always are.
         on_given_up: told of messages that were given up, see `Delivery`.
+        most_ahead: so many messages may wait for a receiver that is there, but slow, see `Delivery`.
     """
 
     def __init__(
@@ -40,9 +45,10 @@ class ServerSink(Sink):
         *,
         detections: bool,
         on_given_up: Callable[[Sequence[Message]], None] | None = None,
+        most_ahead: float = math.inf,
     ) -> None:
         self._transport, self._spool, self._detections = transport, spool, detections
-        self._delivery = Delivery(transport, spool, backoff, on_given_up=on_given_up)
+        self._delivery = Delivery(transport, spool, backoff, on_given_up=on_given_up, most_ahead=most_ahead)
         self._closed = False
         self._left = 0
 

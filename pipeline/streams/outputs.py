@@ -19,6 +19,7 @@ from groundstream.operators.sinks.resume import (
     existing_video,
     whole_bytes,
 )
+from groundstream.operators.sinks.server import MOST_AHEAD
 from groundstream.operators.sinks.video import VideoSink
 from groundstream.pipeline.config.run import EVENTS_NAME, RECORDS_NAME, VIDEO_NAME, OutputConfig
 
@@ -69,8 +70,9 @@ class StreamOutputs:
 
     def kept(self, resume: Resume) -> dict[str, ExistingOutput]:
         """Return what the outputs hold of a stream whose process died: `records`, `video`, sinks by URL."""
-        # A server cannot be asked: what may have waited in the queue for it is sent again.
-        sent = ExistingOutput(max(-1, resume.last.seq - SINK_CAPACITY) if resume.last else -1)
+        # A server cannot be asked: what may have waited for it, in the queue or in the sink, is sent again.
+        waited = SINK_CAPACITY + MOST_AHEAD
+        sent = ExistingOutput(max(-1, resume.last.seq - waited) if resume.last else -1)
         kept = {url: self._kept_at(url, resume.live) if writes_file(url) else sent for url in self._urls}
         if self._records is not None:
             kept["records"] = existing_output("jsonl", self._records, resume.live)
