@@ -11,8 +11,9 @@ import redis
 
 from groundstream.operators.errors import OutputError
 from groundstream.operators.records.detection import json_bytes
-from groundstream.operators.sinks.delivery import MemorySpool, Message, Unavailable
+from groundstream.operators.sinks.delivery import Unavailable
 from groundstream.operators.sinks.server import MOST_AHEAD, ServerSink
+from groundstream.operators.sinks.spool import MemorySpool, Message
 from groundstream.operators.utils.backoff import Backoff
 from groundstream.operators.utils.redis import connect, place_of, reason_of
 

@@ -13,7 +13,8 @@ from groundstream.operators.records import event_record
 from groundstream.operators.records.detection import json_bytes, shared_json
 from groundstream.operators.records.event import delivery_id
 from groundstream.operators.sinks.base import Sink
-from groundstream.operators.sinks.delivery import Delivery, Message, Spool, Transport
+from groundstream.operators.sinks.delivery import Delivery, Transport
+from groundstream.operators.sinks.spool import Message, Spool
 from groundstream.operators.utils.backoff import Backoff
 
 _log = logging.getLogger(__name__)

@@ -99,13 +99,13 @@ class FileSource(Source):
     def _produce(self) -> None:
         assert self._first is not None
         first, self._first = self._first, None
-        self._tell("running", None, f"{self._label}: reading", epoch=1)
+        self._report("running", None, f"{self._label}: reading", epoch=1)
         for frame, time_s in chain((first,), self._frames):
             if not self._path.deliver(frame, time_s):
                 break
         trouble = self._reader.trouble
         reason = Reason.INVALID if trouble else None
-        self._tell("ended", reason, f"{self._label}: {trouble or 'ended'}", epoch=1)
+        self._report("ended", reason, f"{self._label}: {trouble or 'ended'}", epoch=1)
 
     def _release(self) -> None:
         self._first = None

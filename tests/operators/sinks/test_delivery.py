@@ -12,14 +12,8 @@ from pathlib import Path
 import pytest
 
 from groundstream.operators.errors import OutputError
-from groundstream.operators.sinks.delivery import (
-    Delivery,
-    DiskSpool,
-    MemorySpool,
-    Message,
-    Refused,
-    Unavailable,
-)
+from groundstream.operators.sinks.delivery import Delivery, Refused, Unavailable
+from groundstream.operators.sinks.spool import DiskSpool, MemorySpool, Message
 from groundstream.operators.utils.backoff import Backoff
 
 

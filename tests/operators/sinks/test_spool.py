@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from groundstream.operators.errors import OutputError
-from groundstream.operators.sinks.delivery import DiskSpool, MemorySpool, Message, Spool
+from groundstream.operators.sinks.spool import DiskSpool, MemorySpool, Message, Spool
 
 
 @pytest.fixture(params=["memory", "disk"])
@@ -111,7 +111,7 @@ def test_what_is_no_spool_is_refused_and_left_alone(tmp_path: Path) -> None:
 FILLER = """
 import sys
 from pathlib import Path
-from groundstream.operators.sinks.delivery import DiskSpool, Message
+from groundstream.operators.sinks.spool import DiskSpool, Message
 spool = DiskSpool(Path(sys.argv[1]), 10_000_000)
 for number in range(1_000_000):
     spool.put(Message("event", str(number), b"x" * 300))
