@@ -120,7 +120,7 @@ class FrameResult:
         objects: what was found, one entry per object.
         stale: True when the detector gave no answer for this frame; `objects` then mean nothing.
         adapter: the temporal adapter that the model answered with.
-        timing_ms: milliseconds by stage (`decode`, `letterbox`, `wait`, `detect`, `track`).
+        timing_ms: milliseconds by stage (`decode`, `letterbox`, `detect`, `track`).
         ruled: whether there are rules, so that the objects' zones are known.
     """
 

@@ -204,8 +204,15 @@ class VideoReader:
             self.trouble = f"cut off: the video ends at {self._end_s:.1f} s of {declared_s:.1f} s"
 
     def info(self, first: av.VideoFrame) -> SourceInfo:
-        """Say what is known of the video, of which `first` is the first frame in the range."""
-        return info_of(self._container, self._stream, first)
+        """Say what is known of the video, of which `first` is the first frame in the range.
+
+        Raises:
+            SourceError: it cannot be turned upright.
+        """
+        try:
+            return info_of(self._container, self._stream, first)
+        except av.FFmpegError as error:
+            raise self._explain(error) from None
 
     def nothing_in_range(self, counters: SourceCounters) -> SourceError:
         """Return the error for a video without a single frame between `start_s` and `end_s`."""
