@@ -19,7 +19,7 @@ from pathlib import Path
 import psutil
 
 from groundstream.operators.recording.writer import RecordingWriter
-from groundstream.operators.sources.open import SourceOptions, open_source
+from groundstream.operators.sources import SourceOptions, open_source
 from groundstream.operators.video.segment import Segment
 from groundstream.operators.video.tap import PacketTap, Ring
 

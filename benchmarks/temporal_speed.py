@@ -26,7 +26,7 @@ from groundstream.models.temporal.baselines import FeatureEMA
 from groundstream.models.temporal.cta import CTA, CTAConfig
 from groundstream.models.temporal.memory import MemoryPool
 from groundstream.models.types import Prompt
-from groundstream.operators.detector.client import FrameTime
+from groundstream.operators.detector import FrameTime
 from groundstream.operators.detector.temporal import TemporalDetector
 
 SIZES = {"glip-nano": ((256, 416), (416, 416)), "glip-t": ((480, 640),)}

@@ -120,7 +120,7 @@ class FrameResult:
         objects: what was found, one entry per object.
         stale: True when the detector gave no answer for this frame; `objects` then mean nothing.
         adapter: the temporal adapter that the model answered with.
-        timing_ms: milliseconds by stage (`decode`, `letterbox`, `wait`, `detect`, `track`).
+        timing_ms: milliseconds by stage (`decode`, `letterbox`, `detect`, `track`).
         ruled: whether there are rules, so that the objects' zones are known.
     """
 
@@ -140,32 +140,24 @@ class FrameResult:
 
     @cached_property
     def detections(self) -> sv.Detections:
-        """The objects as supervision has them, see `to_detections`; with rules also data field `zones`."""
-        found = to_detections(self.objects, len(self.prompt.phrases))
-        if self.ruled:
-            column = np.empty(len(self.objects), object)
-            for row, seen in enumerate(self.objects):  # at once, numpy would take tuples for a table
-                column[row] = seen.zones
-            found.data["zones"] = column
-        return found
+        """The objects as supervision has them, with rules also their zones; see `to_detections`."""
+        return to_detections(self.objects, len(self.prompt.phrases), zones=self.ruled)
 
     def once(self, make: Callable[[FrameResult], T]) -> T:
-        """Return `make(result)`, made at the first call and then kept with the result, for all outputs alike.
+        """Return `make(result)`, made at the first call and kept for all that ask with the same function.
 
-        The way up: what is made of results (records and their bytes) stands in rooms above this one.
+        So rooms above this one keep what they make of results (records, and their bytes) with the results.
         """
         made: dict[Callable[[FrameResult], Any], Any] = self.__dict__.setdefault("_made", {})
         if make not in made:
-            # Two sinks' threads may both come first: each makes an equal one, and one of them stays.
-            made[make] = make(self)
+            # Two sinks' threads may both come first: each makes an equal one, and the first to end stays.
+            made.setdefault(make, make(self))
         return cast("T", made[make])
 
-    @cached_property
+    @property
     def without_picture(self) -> FrameResult:
         """The result for queues that hold no pixels; one for all of them, so that its record is, too."""
-        if self.frame.picture is None:
-            return self
-        return dataclasses.replace(self, frame=dataclasses.replace(self.frame, picture=None))
+        return self if self.frame.picture is None else self.once(_without_picture)
 
     def with_zones(self, zones: Iterable[tuple[str, ...]]) -> FrameResult:
         """Return the result with the zones of each of its objects, in their order."""
@@ -181,22 +173,28 @@ class FrameResult:
         return {each.name: self.__dict__[each.name] for each in dataclasses.fields(self)}
 
 
-def to_detections(objects: Sequence[SeenObject], phrase_count: int) -> sv.Detections:
+def _without_picture(result: FrameResult) -> FrameResult:
+    return dataclasses.replace(result, frame=dataclasses.replace(result.frame, picture=None))
+
+
+def to_detections(objects: Sequence[SeenObject], phrase_count: int, *, zones: bool = False) -> sv.Detections:
     """Return N objects as supervision has them.
 
     Boxes are xyxy in frame pixels, with `tracker_id` (n of the track's id; -1 while tentative), `class_id`
     (index of the phrase in the prompt) and `confidence` (smoothed score of that phrase); data fields of
     length N: `phrase` (str), `phrase_scores` ((N, P) float32), `track_uid` (str; `stream:epoch:n`, empty
-    while tentative), `state` (tentative, confirmed or lost), `age_s` (float32), `interpolated` (bool).
+    while tentative), `state` (tentative, confirmed or lost), `age_s` (float32), `interpolated` (bool), and
+    where they are asked for `zones` (tuples of names).
 
     Args:
         objects: with the scores of all phrases.
         phrase_count: P, the phrases of the prompt.
+        zones: whether the objects' zones are known and wanted.
     """
     import supervision as sv  # heavy, and most runs draw and hand on nothing
 
     count = len(objects)
-    return sv.Detections(
+    found = sv.Detections(
         xyxy=np.array([seen.box for seen in objects], np.float32).reshape(count, 4),
         confidence=np.array([seen.score for seen in objects], np.float32),
         class_id=np.array([seen.phrase_index for seen in objects], np.int64),
@@ -212,3 +210,9 @@ def to_detections(objects: Sequence[SeenObject], phrase_count: int) -> sv.Detect
             "interpolated": np.array([seen.interpolated for seen in objects], np.bool_),
         },
     )
+    if zones:
+        column = np.empty(count, object)
+        for row, seen in enumerate(objects):  # at once, numpy would take tuples for a table
+            column[row] = seen.zones
+        found.data["zones"] = column
+    return found

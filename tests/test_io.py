@@ -14,8 +14,8 @@ from event_factory import event
 from result_factory import results
 
 from groundstream import io
-from groundstream.operators.records.detection import record
-from groundstream.operators.sinks.jsonl import JsonlSink
+from groundstream.operators.records import record
+from groundstream.operators.sinks.record_files import JsonlSink
 
 PAGE = (Path(__file__).parent.parent / "docs" / "io.md").read_text(encoding="utf-8")
 
@@ -42,7 +42,7 @@ def test_the_import_is_light() -> None:
 def test_the_pages_examples_run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     made = results([3, 0, 4])
     for name in ("detections", "events"):
-        sink = JsonlSink(tmp_path / "out" / f"{name}.jsonl", name)  # type: ignore[arg-type]
+        sink = JsonlSink(tmp_path / "out" / f"{name}.jsonl", only=name)  # type: ignore[arg-type]
         for each in made:
             sink.write(each)
         for told in (event(), event("end", 30)):

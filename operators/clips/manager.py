@@ -17,7 +17,7 @@ from groundstream.operators.clips.spec import ClipSpec, Shape, Span, clip_name
 from groundstream.operators.clips.timeline import LONGEST_GAP_S, SAME_S, Observation, Timeline, observation_of
 from groundstream.operators.events.event import Event
 from groundstream.operators.frames import FrameResult
-from groundstream.operators.records.event import event_record
+from groundstream.operators.records import event_record
 from groundstream.operators.video.segment import Segment
 
 _OBSERVATION_BYTES, _OBJECT_BYTES = 200, 200  # what an observation and an object of it take in memory, about

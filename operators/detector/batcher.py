@@ -63,7 +63,8 @@ class Batcher:
 
     Pictures of different streams and with different prompts share a batch when their canvas sizes are equal.
     Requests are answered in order of arrival of the oldest one; nothing waits for a batch to fill. With
-    `temporal`, that one answers instead of the grounder, with what it remembers of each stream.
+    `temporal`, that one answers instead of the grounder, with what it remembers of each stream. Beside
+    `utils.worker.Worker`, not on it: that one takes items one at a time, and never out of their order.
     """
 
     def __init__(

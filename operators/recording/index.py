@@ -21,7 +21,7 @@ from groundstream.operators.errors import OutputError
 from groundstream.operators.events.event import Event
 from groundstream.operators.frames import FrameResult, SeenObject
 from groundstream.operators.recording.files import RecordedFile
-from groundstream.operators.records.event import event_record
+from groundstream.operators.records import event_record
 from groundstream.operators.utils.worker import Worker
 
 #: Name of the index in a stream's folder.

@@ -156,7 +156,7 @@ def _object_records(
 
 
 def from_record(record: DetectionRecord, phrases: Sequence[str] = ()) -> sv.Detections:
-    """Return the objects of `record` as `FrameResult.detections` has them.
+    """Return the objects of `record` as `FrameResult.detections` has them, with their zones.
 
     Args:
         record: one frame.
@@ -177,10 +177,11 @@ def from_record(record: DetectionRecord, phrases: Sequence[str] = ()) -> sv.Dete
             phrase_scores=tuple(scores.get(name, 0.0) for name in names),
             age_s=each["age_s"],
             interpolated=each["interpolated"],
+            zones=tuple(each["zones"]),
         )
         for each, scores in zip(record["objects"], scored, strict=True)
     ]
-    return to_detections(objects, len(names))
+    return to_detections(objects, len(names), zones=True)
 
 
 def confirmed(record: DetectionRecord) -> list[ObjectRecord]:

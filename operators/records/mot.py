@@ -6,11 +6,14 @@ What other tools count as a detection is a confirmed object: tentative and lost 
 from __future__ import annotations
 
 from collections.abc import Iterable
+from typing import TYPE_CHECKING
 
 import numpy as np
-import supervision as sv
 
 from groundstream.operators.records.detection import DetectionRecord, confirmed, ltwh, number_of
+
+if TYPE_CHECKING:
+    import supervision as sv
 
 
 def to_mot(record: DetectionRecord) -> list[str]:
@@ -31,6 +34,8 @@ def from_mot(lines: Iterable[str]) -> dict[int, sv.Detections]:
     Raises:
         ValueError: a line has fewer than seven numbers.
     """
+    import supervision as sv  # heavy, and who writes MOT text does without
+
     frames: dict[int, list[list[float]]] = {}
     for number, line in enumerate(lines, start=1):
         if not line.strip():

@@ -1,4 +1,4 @@
-"""Where results and events go: files (`jsonl`, `csv`, `mot`, `coco`, `video`) and servers.
+"""Where results and events go: files (`record_files`, `coco`, `video`) and servers.
 
 `open_sink` opens one by its URL, a `SinkWorker` runs it in a thread of its own; `delivery` stands between the
 sinks of servers and a server that is away; `resume` says where the files of a process that died go on.

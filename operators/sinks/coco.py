@@ -16,7 +16,7 @@ from groundstream.operators.frames import FrameResult
 from groundstream.operators.records.coco import CocoRows, Row, coco_tracks
 from groundstream.operators.records.detection import json_text, shared_record
 from groundstream.operators.sinks.base import Sink
-from groundstream.operators.sinks.record_file import RecordFile, output_error
+from groundstream.operators.sinks.record_files import RecordFile, output_error
 
 _LISTS = ("videos", "categories", "images", "annotations")
 

@@ -1,40 +1,26 @@
 """Delivery of messages to a receiver that may be away: they wait in a spool, and go out in order.
 
-`Delivery` takes messages and puts them into its spool (`MemorySpool`, or `DiskSpool`, which outlives the
-process); its thread offers the oldest to the `Transport`, the way to one receiver. At least once: what was
-not confirmed is delivered again under the same id, by which receivers know it.
+`Delivery` takes messages and puts them into its spool; its thread offers the oldest to the `Transport`, the
+way to one receiver. At least once: what was not confirmed is delivered again under the same id, by which
+receivers know it.
 """
 
 from __future__ import annotations
 
-import itertools
 import logging
-import sqlite3
+import math
 import threading
 from collections.abc import Callable, Sequence
-from pathlib import Path
 from time import monotonic
-from typing import Literal, NamedTuple, Protocol
+from typing import Protocol
 
 from groundstream.operators.errors import OutputError
+from groundstream.operators.sinks.spool import Message, Spool
 from groundstream.operators.utils.backoff import Backoff
-from groundstream.operators.utils.bounded import BoundedDict
 
 _log = logging.getLogger(__name__)
 _JOIN_S = 12.0  # longer than any one call of a transport
 _FULL = "the spool is full"
-_VERSION = 1  # of the table
-_TABLE = """
-create table if not exists spool (number integer primary key autoincrement, kind text, id text, body blob)
-"""
-
-
-class Message(NamedTuple):
-    """A message on its way: what it is about, what its receiver tells repetitions by, and its JSON."""
-
-    kind: Literal["detection", "event"]
-    id: str
-    body: bytes
 
 
 class Unavailable(Exception):  # noqa: N818 -- not an error: the receiver is away
@@ -78,6 +64,9 @@ class Delivery:
 
     Being away, coming back and giving messages up are each said once in the log.
 
+    Beside `utils.worker.Worker`, not on it: what waits here may be on disk, goes out many at a time, and
+    stays until it is confirmed.
+
     Attributes:
         error: why nothing will ever be delivered; None while that is not so.
         reason: why the receiver was away last.
@@ -86,9 +75,8 @@ class Delivery:
         transport: the way to the receiver.
         spool: where messages wait; those of an earlier run go first.
         backoff: how long to wait after a failure.
-        most_ahead: how many messages may wait for a receiver that is there but slow; the next one makes `put`
-            wait, so that a file loses nothing. None: it never waits.
         on_given_up: called with messages that will not arrive, older than all that wait, from any thread.
+        most_ahead: `put` waits while so many messages wait for a receiver that is there, but slow.
         clock: seconds that only ever grow.
     """
 
@@ -98,13 +86,12 @@ class Delivery:
         spool: Spool,
         backoff: Backoff | None = None,
         *,
-        most_ahead: int | None = None,
         on_given_up: Callable[[Sequence[Message]], None] | None = None,
+        most_ahead: float = math.inf,
         clock: Callable[[], float] = monotonic,
     ) -> None:
-        self._transport, self._spool = transport, spool
+        self._transport, self._spool, self._most_ahead = transport, spool, most_ahead
         self._backoff, self._clock, self._on_given_up = backoff or Backoff(), clock, on_given_up
-        self._most_ahead = most_ahead
         self._taken = self._dropped = 0
         self._in_flight: set[str] = set()
         self._overtaken: list[Message] = []
@@ -133,16 +120,20 @@ class Delivery:
         return not self._thread.is_alive()
 
     def put(self, message: Message) -> None:
-        """Take a message; never waits for a receiver that is away, and for a slow one only with `most_ahead`.
+        """Take a message; never waits for a receiver that is away, and for a slow one as `most_ahead` has it.
 
         Raises:
             OutputError: the receiver will never take anything.
         """
-        if self.error is not None:
-            raise self.error
         with self._change:
-            if self._most_ahead is not None:
-                self._change.wait_for(self._may_go_ahead)
+            self._change.wait_for(
+                lambda: (
+                    len(self._spool) < self._most_ahead
+                    or (self._away or self._stopping or self.error is not None)
+                )
+            )
+            if self.error is not None:
+                raise self.error
             self._taken += 1
             try:
                 given_up = self._spool.put(message)
@@ -154,11 +145,6 @@ class Delivery:
             self._give_up([each for each in given_up if each.id not in self._in_flight], _FULL)
             self._change.notify_all()
 
-    def _may_go_ahead(self) -> bool:
-        # One that is away is not waited for: what comes meanwhile is the spool's, and the spool is bounded.
-        over = self._away or self._stopping or self.error is not None
-        return over or self._most_ahead is None or len(self._spool) < self._most_ahead
-
     def close(self, patience_s: float, join_s: float = _JOIN_S) -> int:
         """Deliver what waits, for up to `patience_s`; return how many messages are left in the spool.
 
@@ -167,8 +153,10 @@ class Delivery:
         """
         deadline = self._clock() + patience_s
         with self._change:
+            # `error`, not `ended`: the thread says why it ends and wakes this one while it is still alive.
             self._change.wait_for(
-                lambda: not len(self._spool) or self.ended or self._resting_until > deadline, patience_s
+                lambda: not len(self._spool) or self.error is not None or self._resting_until > deadline,
+                patience_s,
             )
             self._stopping = True
             self._change.notify_all()
@@ -247,7 +235,7 @@ class Delivery:
 
     def _say_refused(self, message: Message, reason: str) -> None:
         with self._change:
-            self._tell_given_up([message])
+            self._count_given_up([message])
         if reason != self._refusal:
             _log.warning("%s refuses messages, which are given up: %s", self._transport.place, reason)
         self._refusal = reason
@@ -255,157 +243,12 @@ class Delivery:
     def _give_up(self, messages: Sequence[Message], reason: str) -> None:
         if not messages:
             return
-        self._tell_given_up(messages)
+        self._count_given_up(messages)
         if not self._full:
             _log.warning("messages for %s are given up: %s", self._transport.place, reason)
         self._full = True
 
-    def _tell_given_up(self, messages: Sequence[Message]) -> None:
+    def _count_given_up(self, messages: Sequence[Message]) -> None:
         self._dropped += len(messages)
         if self._on_given_up is not None:
             self._on_given_up(messages)
-
-
-class MemorySpool:
-    """A spool that ends with the process; safe to use from several threads, as the other.
-
-    Attributes:
-        place: where messages are found that outlive the process; empty where none do.
-
-    Args:
-        most_bytes: the bodies that wait are together not larger; one alone may be.
-    """
-
-    place = ""
-
-    def __init__(self, most_bytes: int) -> None:
-        self._messages: BoundedDict[int, Message] = BoundedDict(most_bytes)
-        self._numbers = itertools.count()
-
-    def __len__(self) -> int:
-        return len(self._messages)
-
-    def put(self, message: Message) -> list[Message]:
-        """Add a message; return the oldest that were given up to make room."""
-        return self._messages.put(next(self._numbers), message, len(message.body))
-
-    def oldest(self, most: int) -> list[tuple[int, Message]]:
-        """Return up to `most` of the oldest messages with their numbers, without removing them."""
-        return self._messages.oldest(most)
-
-    def remove(self, numbers: Sequence[int]) -> None:
-        """Remove messages; numbers that are not there any more are passed over."""
-        self._messages.remove(numbers)
-
-    def close(self) -> None:
-        """Nothing is held open."""
-
-
-class DiskSpool:
-    """A spool in an SQLite file: what it took is there after `kill -9`, and goes out with the next run.
-
-    One process has it at a time. The file is not larger than `most_bytes` and some, and does not shrink.
-
-    Args:
-        path: the file; missing folders are made, readable by their owner only.
-        most_bytes: the bodies that wait are together not larger; one alone may be.
-
-    Raises:
-        OutputError: the file cannot be used, or another process does.
-    """
-
-    def __init__(self, path: Path, most_bytes: int) -> None:
-        self.place, self._most_bytes = str(path), most_bytes
-        self._lock = threading.Lock()
-        try:
-            path.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
-            self._database = sqlite3.connect(path, timeout=0, check_same_thread=False, isolation_level=None)
-        except (OSError, sqlite3.Error) as error:
-            raise self._unusable(error) from error
-        try:
-            self._prepare()
-            query = "select count(*), coalesce(sum(length(body)), 0) from spool"
-            self._count, self._bytes = self._database.execute(query).fetchone()
-        except sqlite3.Error as error:
-            self._database.close()
-            raise self._unusable(error) from error
-
-    def __len__(self) -> int:
-        return int(self._count)
-
-    def put(self, message: Message) -> list[Message]:
-        """Add a message, which is with the operating system then; return the oldest that were given up.
-
-        Raises:
-            OutputError: the file cannot be written; what is in it is kept.
-        """
-        with self._lock:
-            try:
-                given_up = self._make_room(len(message.body))
-                self._database.execute("insert into spool (kind, id, body) values (?, ?, ?)", message)
-            except sqlite3.Error as error:
-                raise OutputError(f"cannot write the spool {self.place}: {error}; free some space") from error
-            self._count += 1
-            self._bytes += len(message.body)
-            return given_up
-
-    def oldest(self, most: int) -> list[tuple[int, Message]]:
-        """Return up to `most` of the oldest messages with their numbers, without removing them."""
-        with self._lock:
-            query = "select number, kind, id, body from spool order by number limit ?"
-            return [(row[0], Message(*row[1:])) for row in self._database.execute(query, (most,))]
-
-    def remove(self, numbers: Sequence[int]) -> None:
-        """Remove messages; numbers that are not there any more are passed over.
-
-        Raises:
-            OutputError: the file cannot be written.
-        """
-        with self._lock:
-            try:
-                for number in numbers:
-                    self._delete(number)
-            except sqlite3.Error as error:
-                raise OutputError(f"cannot write the spool {self.place}: {error}; free some space") from error
-
-    def close(self) -> None:
-        """Close the file; may be called twice."""
-        with self._lock:
-            self._database.close()
-
-    def _prepare(self) -> None:
-        # Exclusive: the lock is taken with the first write and goes with the process, also when it is killed.
-        self._database.execute("pragma locking_mode = exclusive")
-        self._database.execute("pragma journal_mode = wal")
-        self._database.execute("pragma synchronous = normal")
-        version = self._database.execute("pragma user_version").fetchone()[0]
-        if version not in (0, _VERSION):
-            raise sqlite3.DatabaseError(f"it is of version {version}, not {_VERSION}")
-        self._database.execute(_TABLE)
-        self._database.execute(f"pragma user_version = {_VERSION}")
-
-    def _make_room(self, size_bytes: int) -> list[Message]:
-        given_up: list[Message] = []
-        while self._count and self._bytes + size_bytes > self._most_bytes:
-            number = self._database.execute("select min(number) from spool").fetchone()[0]
-            given_up += self._delete(number)
-        return given_up
-
-    def _delete(self, number: int) -> list[Message]:
-        query = "delete from spool where number = ? returning kind, id, body"
-        gone = [Message(*row) for row in self._database.execute(query, (number,)).fetchall()]
-        self._count -= len(gone)
-        self._bytes -= sum(len(message.body) for message in gone)
-        return gone
-
-    def _unusable(self, error: Exception) -> OutputError:
-        if "locked" in str(error):
-            return OutputError(
-                f"the spool {self.place} is used by another run; give each its own (#spool=FILE in the URL)"
-            )
-        detail = error.strerror if isinstance(error, OSError) else error
-        remedy = "move it away or give another (#spool=FILE in the URL)"
-        return OutputError(f"cannot use the spool {self.place}: {detail}; {remedy}")
-
-
-Spool = MemorySpool | DiskSpool

@@ -20,8 +20,9 @@ from groundstream.operators.events.event import Event
 from groundstream.operators.records.detection import json_bytes
 from groundstream.operators.records.event import delivery_id
 from groundstream.operators.records.frigate import event_to_frigate
-from groundstream.operators.sinks.delivery import MemorySpool, Message, Unavailable
+from groundstream.operators.sinks.delivery import Unavailable
 from groundstream.operators.sinks.server import ServerSink
+from groundstream.operators.sinks.spool import MemorySpool, Message
 from groundstream.operators.utils.backoff import Backoff
 
 SPOOL_BYTES = 64 * 2**20

@@ -1,4 +1,4 @@
-"""Outputs by URL, and the worker that runs them."""
+"""Outputs by URL."""
 
 from __future__ import annotations
 
@@ -6,19 +6,7 @@ from pathlib import Path
 from urllib.parse import parse_qsl, urlencode, urlsplit, urlunsplit
 
 from groundstream.operators.errors import ConfigError
-from groundstream.operators.sinks.base import ReaderGone, Sink
-from groundstream.operators.sinks.worker import SinkWorker, WorkerCounters
-
-__all__ = [
-    "ReaderGone",
-    "Sink",
-    "SinkWorker",
-    "WorkerCounters",
-    "file_of",
-    "is_standard_output",
-    "open_sink",
-    "writes_file",
-]
+from groundstream.operators.sinks.base import Sink
 
 _FILES = ("jsonl", "csv", "mot", "coco")
 _EXPECTED = (
@@ -77,21 +65,14 @@ def file_of(url: str, stream_id: str) -> Path:
 
 
 def _open_file(kind: str, path: Path, keep_bytes: int) -> Sink:
-    if kind == "jsonl":
-        from groundstream.operators.sinks.jsonl import JsonlSink
+    if kind == "coco":
+        from groundstream.operators.sinks.coco import CocoSink
 
-        return JsonlSink(path, keep_bytes=keep_bytes)
-    if kind == "csv":
-        from groundstream.operators.sinks.csv import CsvSink
+        return CocoSink(path, keep_bytes)
+    from groundstream.operators.sinks.record_files import CsvSink, JsonlSink, MotSink, RecordFileSink
 
-        return CsvSink(path, keep_bytes)
-    if kind == "mot":
-        from groundstream.operators.sinks.mot import MotSink
-
-        return MotSink(path, keep_bytes)
-    from groundstream.operators.sinks.coco import CocoSink
-
-    return CocoSink(path, keep_bytes)
+    kinds: dict[str, type[RecordFileSink]] = {"jsonl": JsonlSink, "csv": CsvSink, "mot": MotSink}
+    return kinds[kind](path, keep_bytes)
 
 
 def _open_redis(url: str, stream_id: str) -> Sink:

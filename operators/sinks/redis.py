@@ -11,15 +11,14 @@ import redis
 
 from groundstream.operators.errors import OutputError
 from groundstream.operators.records.detection import json_bytes
-from groundstream.operators.sinks.delivery import MemorySpool, Message, Unavailable
-from groundstream.operators.sinks.server import ServerSink
+from groundstream.operators.sinks.delivery import Unavailable
+from groundstream.operators.sinks.server import MOST_AHEAD, ServerSink
+from groundstream.operators.sinks.spool import MemorySpool, Message
 from groundstream.operators.utils.backoff import Backoff
 from groundstream.operators.utils.redis import connect, place_of, reason_of
 
 MOST_ENTRIES = 100_000
 SPOOL_BYTES = 64 * 2**20
-#: What waits for a slow server; no more than closing has the patience to deliver.
-_ROUND_TRIPS_AHEAD = 4
 # The longest one fits twice into what a closed sink goes on trying: a server that is back is found.
 _FIRST_WAIT_S, _LONGEST_WAIT_S = 0.25, 2.0
 # Answers that no waiting will change.
@@ -31,10 +30,10 @@ class RedisStreamSink(ServerSink):
 
     `id` is `stream:epoch:seq` of a frame, `ID:type:seq` of an event's message.
 
-    While the server is away, entries wait in memory and are delivered in order when it is back; what does not
-    fit there is given up, oldest first, and counted in the `dropped_since_last` of the next frame's record.
-    A server that is there but slow is waited for instead: a file's run goes at its pace and loses nothing.
-    An entry whose delivery was not confirmed is sent again: consumers drop repetitions by `id`.
+    A server that is slow is waited for. While it is away, entries wait in memory and are delivered in order
+    when it is back; what does not fit there is given up, oldest first, and counted in the
+    `dropped_since_last` of the next frame's record. An entry whose delivery was not confirmed is sent again:
+    consumers drop repetitions by `id`.
 
     Args:
         url: `redis://...` or `rediss://...`, as `operators.utils.redis.connect` takes it.
@@ -57,15 +56,15 @@ class RedisStreamSink(ServerSink):
             MemorySpool(spool_bytes),
             Backoff(_FIRST_WAIT_S, _LONGEST_WAIT_S),
             detections=True,
-            most_ahead=_ROUND_TRIPS_AHEAD * transport.most,
             on_given_up=transport.note_lost,
+            most_ahead=MOST_AHEAD,
         )
 
 
 class RedisTransport:
     """The way to one stream of a server; see `RedisStreamSink` for its arguments."""
 
-    most = 256  # entries in one round trip
+    most = 256  # entries in one round trip, after an absence
 
     def __init__(self, url: str, key: str, most_entries: int) -> None:
         self._client = connect(url)

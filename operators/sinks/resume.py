@@ -196,7 +196,7 @@ def _frame_of_jsonl(line: bytes) -> _FrameLine | None:
 
 def _frame_of_csv(line: bytes) -> _FrameLine | None:
     row = next(csv.reader([line.decode("utf-8", "surrogateescape")]))
-    epoch, seq, time_s = row[8:11]  # see `sinks.csv.COLUMNS`
+    epoch, seq, time_s = row[8:11]  # see `record_files.CSV_COLUMNS`
     return _FrameLine(int(seq), float(time_s), int(epoch)) if seq.isdecimal() else None
 
 

@@ -3,19 +3,25 @@
 from __future__ import annotations
 
 import logging
+import math
 from collections.abc import Callable, Sequence
 
 from groundstream.operators.errors import OutputError
 from groundstream.operators.events.event import Event
 from groundstream.operators.frames import FrameResult
+from groundstream.operators.records import event_record
 from groundstream.operators.records.detection import json_bytes, shared_json
-from groundstream.operators.records.event import delivery_id, event_record
+from groundstream.operators.records.event import delivery_id
 from groundstream.operators.sinks.base import Sink
-from groundstream.operators.sinks.delivery import Delivery, Message, Spool, Transport
+from groundstream.operators.sinks.delivery import Delivery, Transport
+from groundstream.operators.sinks.spool import Message, Spool
 from groundstream.operators.utils.backoff import Backoff
 
 _log = logging.getLogger(__name__)
 
+#: So many messages may wait for a server that is there, but slow, where nothing is to be lost: then the sink
+#: waits, and with it a file. A killed process takes no more of them with it.
+MOST_AHEAD = 64
 #: So long a sink that is closed goes on delivering what waits.
 CLOSE_PATIENCE_S = 5.0
 
@@ -28,8 +34,8 @@ class ServerSink(Sink):
         spool: where messages wait.
         backoff: how long to wait after a failure.
         detections: whether frames are sent; events always are.
-        most_ahead: messages that may wait for a receiver that is there but slow, see `Delivery`.
         on_given_up: told of messages that were given up, see `Delivery`.
+        most_ahead: so many messages may wait for a receiver that is there, but slow, see `Delivery`.
     """
 
     def __init__(
@@ -39,11 +45,11 @@ class ServerSink(Sink):
         backoff: Backoff,
         *,
         detections: bool,
-        most_ahead: int | None = None,
         on_given_up: Callable[[Sequence[Message]], None] | None = None,
+        most_ahead: float = math.inf,
     ) -> None:
         self._transport, self._spool, self._detections = transport, spool, detections
-        self._delivery = Delivery(transport, spool, backoff, most_ahead=most_ahead, on_given_up=on_given_up)
+        self._delivery = Delivery(transport, spool, backoff, on_given_up=on_given_up, most_ahead=most_ahead)
         self._closed = False
         self._left = 0
 

@@ -17,8 +17,9 @@ from pathlib import Path
 from urllib.parse import parse_qsl, unquote, urlsplit
 
 from groundstream.operators.errors import ConfigError
-from groundstream.operators.sinks.delivery import DiskSpool, Message, Refused, Unavailable
+from groundstream.operators.sinks.delivery import Refused, Unavailable
 from groundstream.operators.sinks.server import ServerSink
+from groundstream.operators.sinks.spool import DiskSpool, Message
 from groundstream.operators.utils.backoff import Backoff
 
 _log = logging.getLogger(__name__)

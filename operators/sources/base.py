@@ -212,9 +212,9 @@ class Source(ABC):
 
     def _fail(self, error: SourceError) -> None:
         self._failure = error
-        self._tell("failed", error.reason, str(error), self._status.epoch if self._status else 1)
+        self._report("failed", error.reason, str(error), self._status.epoch if self._status else 1)
 
-    def _tell(self, state: State, reason: Reason | None, message: str, epoch: int) -> None:
+    def _report(self, state: State, reason: Reason | None, message: str, epoch: int) -> None:
         """Report and log a change of state or reason; repetitions are silent."""
         with self._status_lock:
             last = self._status

@@ -62,7 +62,7 @@ class CameraSource(Source):
         self._epoch = position.epoch
 
     def _produce(self) -> None:
-        self._tell("starting", None, f"{self._label}: connecting", epoch=1)
+        self._report("starting", None, f"{self._label}: connecting", epoch=1)
         while not self.closing.is_set():
             started = time.monotonic()
             connection = self._connect()
@@ -71,7 +71,7 @@ class CameraSource(Source):
             if self.closing.is_set():
                 break
             if failure.reason is Reason.ENDED and (connection.finished or not self._options.reconnect):
-                self._tell("ended", None, f"{self._label}: ended", self._epoch)
+                self._report("ended", None, f"{self._label}: ended", self._epoch)
                 break
             if not self._options.reconnect:
                 raise failure
@@ -102,7 +102,7 @@ class CameraSource(Source):
         self.counters.reconnects = self._epoch - 1
         self.info = info
         words = f"{self._label}: running, {info.width}x{info.height} {info.codec}"
-        self._tell("running", None, words, self._epoch)
+        self._report("running", None, words, self._epoch)
 
     def _watch(self, connection: Connection) -> SourceError:
         """Wait until `connection` has ended, is overdue, or the source closes; return why."""
@@ -125,7 +125,7 @@ class CameraSource(Source):
 
     def _wait_after(self, failure: SourceError, good: bool) -> None:
         state: State = "stalled" if failure.reason is Reason.STALLED else "reconnecting"
-        self._tell(state, failure.reason, f"{failure}; trying again", max(self._epoch, 1))
+        self._report(state, failure.reason, f"{failure}; trying again", max(self._epoch, 1))
         if good:
             self._backoff.reset()
         slow = failure.reason is Reason.AUTHENTICATION
@@ -133,7 +133,7 @@ class CameraSource(Source):
         while len(self._abandoned) >= MAX_ABANDONED and not self.closing.wait(_CROWDED_S):
             self._abandoned = [other for other in self._abandoned if other.is_alive]
         if state == "stalled":
-            self._tell("reconnecting", failure.reason, f"{self._label}: connecting again", self._epoch)
+            self._report("reconnecting", failure.reason, f"{self._label}: connecting again", self._epoch)
 
     def _release(self) -> None:
         """Hold nothing: each connection closes its own container."""

@@ -99,13 +99,13 @@ class FileSource(Source):
     def _produce(self) -> None:
         assert self._first is not None
         first, self._first = self._first, None
-        self._tell("running", None, f"{self._label}: reading", epoch=1)
+        self._report("running", None, f"{self._label}: reading", epoch=1)
         for frame, time_s in chain((first,), self._frames):
             if not self._path.deliver(frame, time_s):
                 break
         trouble = self._reader.trouble
         reason = Reason.INVALID if trouble else None
-        self._tell("ended", reason, f"{self._label}: {trouble or 'ended'}", epoch=1)
+        self._report("ended", reason, f"{self._label}: {trouble or 'ended'}", epoch=1)
 
     def _release(self) -> None:
         self._first = None
@@ -204,8 +204,15 @@ class VideoReader:
             self.trouble = f"cut off: the video ends at {self._end_s:.1f} s of {declared_s:.1f} s"
 
     def info(self, first: av.VideoFrame) -> SourceInfo:
-        """Say what is known of the video, of which `first` is the first frame in the range."""
-        return info_of(self._container, self._stream, first)
+        """Say what is known of the video, of which `first` is the first frame in the range.
+
+        Raises:
+            SourceError: it cannot be turned upright.
+        """
+        try:
+            return info_of(self._container, self._stream, first)
+        except av.FFmpegError as error:
+            raise self._explain(error) from None
 
     def nothing_in_range(self, counters: SourceCounters) -> SourceError:
         """Return the error for a video without a single frame between `start_s` and `end_s`."""

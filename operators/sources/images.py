@@ -97,8 +97,15 @@ class ImageReader:
             return None
 
     def info(self, first: av.VideoFrame) -> SourceInfo:
-        """Say what is known of the row, of which `first` is the first image in the range."""
-        picture = Upright()(first)
+        """Say what is known of the row, of which `first` is the first image in the range.
+
+        Raises:
+            SourceError: it cannot be turned upright.
+        """
+        try:
+            picture = Upright()(first)
+        except av.FFmpegError as error:
+            raise file_failure(Path(self.label), error) from None
         return SourceInfo(
             width=picture.width,
             height=picture.height,

@@ -15,7 +15,7 @@ import av.device
 from av.format import ContainerFormat
 
 from groundstream.operators.errors import ConfigError, Reason, SourceError
-from groundstream.operators.sources.base import OnStatus, Source, SourceStatus
+from groundstream.operators.sources.base import OnStatus, Source
 from groundstream.operators.sources.camera import CameraSource
 from groundstream.operators.sources.connection import CEILING_S, START_S, CameraSpec
 from groundstream.operators.sources.container import Address, check_hwaccel
@@ -25,8 +25,6 @@ from groundstream.operators.sources.images import ImageReader, find_images, is_i
 from groundstream.operators.sources.options import SourceOptions
 from groundstream.operators.urls import has_scheme, mask
 from groundstream.operators.video.tap import PacketTap
-
-__all__ = ["Source", "SourceOptions", "SourceStatus", "open_source"]
 
 _SCHEMES = ("rtsp", "rtsps", "http", "https", "file")
 #: Silence that is borne in HLS, whose frames come in segments of up to ten seconds and more.

@@ -18,7 +18,7 @@ from typing import Protocol, cast
 from groundstream.operators.errors import ConfigError
 from groundstream.operators.utils.bounded import BoundedDict
 
-LIFE_S = 30 * 24 * 3600  # after which Redis forgets a value
+TTL_S = 30 * 24 * 3600  # after which Redis forgets a value
 FILE_BYTES = 256 * 2**20
 HANDED_BYTES = 64 * 2**20
 _BUSY_S = 1.0  # patience with another process that writes to the file
@@ -210,14 +210,14 @@ class RedisStore:
 
     Args:
         url: `redis://...` or `rediss://...`, as `operators/utils/redis.py` takes it.
-        life_s: seconds after which the server forgets a value.
+        ttl_s: seconds after which the server forgets a value.
     """
 
-    def __init__(self, url: str, life_s: int = LIFE_S) -> None:
+    def __init__(self, url: str, ttl_s: int = TTL_S) -> None:
         from groundstream.operators.utils.redis import connect, place_of
 
         self._client = connect(url)
-        self._life_s = life_s
+        self._ttl_s = ttl_s
         self.place = place_of(self._client)
 
     def get_many(self, keys: Sequence[str]) -> dict[str, bytes]:
@@ -229,10 +229,10 @@ class RedisStore:
         return {key: value for key, value in zip(keys, values, strict=True) if value is not None}
 
     def put_many(self, values: Mapping[str, bytes]) -> None:
-        """Keep `values` for `life_s` seconds, in one round trip."""
+        """Keep `values` for `ttl_s` seconds, in one round trip."""
         pipeline = self._client.pipeline(transaction=False)
         for key, value in values.items():
-            pipeline.set(key, value, ex=self._life_s)  # redis-py calls SETEX deprecated
+            pipeline.set(key, value, ex=self._ttl_s)  # redis-py calls SETEX deprecated
         with self._explained():
             pipeline.execute()
 
@@ -306,12 +306,12 @@ class HandedTexts:
 
     def _take(self, values: Mapping[str, bytes]) -> None:
         with self._lock:
+            self._fresh |= values
             self._keep(values)
-            self._fresh = {
-                key: value for key, value in (self._fresh | dict(values)).items() if key in self._kept
-            }
 
     def _keep(self, values: Mapping[str, bytes]) -> None:
         for key, value in values.items():
             if len(value) <= self._most_bytes:
                 self._kept.put(key, value, len(value))
+        # What had to go is not handed out either: what is fresh is bounded with what is kept.
+        self._fresh = {key: value for key, value in self._fresh.items() if key in self._kept}

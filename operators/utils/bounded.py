@@ -61,13 +61,6 @@ class BoundedDict(Generic[K, V]):
                 self._values.move_to_end(key)
             return found[0] if found is not None else None
 
-    def replace(self, key: K, value: V, size_bytes: int) -> None:
-        """Put `value` in the place of the one of `key`, which keeps its age; nothing where it is gone."""
-        with self._lock:
-            if key in self._values:
-                self.size_bytes += size_bytes - self._values[key][1]
-                self._values[key] = value, size_bytes
-
     def remove(self, keys: Iterable[K]) -> None:
         """Take values out; keys that are not there any more are passed over."""
         with self._lock:
@@ -79,9 +72,3 @@ class BoundedDict(Generic[K, V]):
         """Return up to `most` of the oldest with their keys, oldest first, without removing them."""
         with self._lock:
             return [(key, value) for key, (value, _) in islice(self._values.items(), most)]
-
-    def clear(self) -> None:
-        """Take everything out; nothing counts as dropped."""
-        with self._lock:
-            self._values.clear()
-            self.size_bytes = 0

@@ -23,7 +23,7 @@ from groundstream.operators.recording.index_reader import (
     query_events,
     query_tracks,
 )
-from groundstream.operators.records.event import event_record
+from groundstream.operators.records import event_record
 
 _WIDEST = 10_000  # columns that no table reaches
 

@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from groundstream.operators.clips.spec import shapes_of
 from groundstream.operators.errors import ConfigError, OutputError, Reason, SourceError
 from groundstream.operators.events.rules import StreamRules
-from groundstream.operators.sources.open import SourceOptions, open_source
+from groundstream.operators.sources import SourceOptions, open_source
 from groundstream.operators.urls import mask, stream_id_for
 from groundstream.operators.video.annotate import Annotator
 from groundstream.pipeline.config.run import load_rules

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Literal
 from pydantic import AfterValidator, BeforeValidator, Field, field_validator, model_validator
 
 from groundstream.operators.events.rules import StreamRules
-from groundstream.operators.sources.options import SourceOptions
+from groundstream.operators.sources import SourceOptions
 from groundstream.operators.urls import stream_id_for
 from groundstream.pipeline.config.base import AboveZero, Score, Seconds, Strict
 from groundstream.pipeline.config.events import ClipsConfig, KeepConfig, RecordingConfig, Rules

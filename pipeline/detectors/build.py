@@ -16,8 +16,8 @@ from groundstream.models.temporal.memory import MemoryPool
 from groundstream.operators.detector.batcher import Batcher
 from groundstream.operators.detector.probe import find_max_batch
 from groundstream.operators.detector.temporal import TemporalDetector
+from groundstream.operators.text import HandedTexts, open_text_store
 from groundstream.operators.text.cache import CachedTextEncoder, TextCache
-from groundstream.operators.text.stores import HandedTexts, open_text_store
 from groundstream.pipeline.config.run import ModelConfig, RunConfig
 from groundstream.pipeline.detectors.host import DetectorHost
 

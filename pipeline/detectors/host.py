@@ -7,9 +7,9 @@ from collections.abc import Callable, Mapping
 from concurrent.futures import Future
 
 from groundstream.models.types import Prompt, RawDetections
+from groundstream.operators.detector import DetectionRequest
 from groundstream.operators.detector.batcher import Batcher
-from groundstream.operators.detector.client import DetectionRequest
-from groundstream.operators.text.stores import HandedTexts
+from groundstream.operators.text import HandedTexts
 from groundstream.pipeline.detectors.messages import DetectorFacts, Prepared, SequenceNumber
 from groundstream.pipeline.observe.health import DetectorHealth, detector_health
 

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from typing import NamedTuple, Protocol
 
 from groundstream.models.types import ModelInfo, Preset, RawDetections, SizeRule
-from groundstream.operators.detector.client import DetectionRequest
+from groundstream.operators.detector import DetectionRequest
 
 
 class ProcessLost(Exception):  # noqa: N818 -- it is no error of ours: a part of the cluster has gone

@@ -9,7 +9,7 @@ import uuid
 from concurrent.futures import Future
 
 from groundstream.models.types import Prompt, RawDetections
-from groundstream.operators.detector.client import DetectionRequest
+from groundstream.operators.detector import DetectionRequest
 from groundstream.operators.errors import DetectorUnavailable
 from groundstream.pipeline.detectors.messages import DetectorFacts, DetectorLink, ProcessLost, SequenceNumber
 

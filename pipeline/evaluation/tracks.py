@@ -20,9 +20,7 @@ from trackers.eval import (
 from groundstream.models.adaptation.clips import Clip, FrameTruth
 from groundstream.models.types import PicturePlan, Preset, Prompt, RawDetections
 from groundstream.operators.frames import to_detections
-from groundstream.operators.tracking.association import PhraseTracker
-from groundstream.operators.tracking.phrases import PhraseMemory, PhraseRule
-from groundstream.operators.tracking.tracker import Tracker
+from groundstream.operators.tracking import PhraseMemory, PhraseRule, PhraseTracker, Tracker
 from groundstream.pipeline.evaluation.metrics import IOU
 
 #: as in a run: a phrase leaves a track at this part of the score at which it entered.

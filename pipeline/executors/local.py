@@ -8,8 +8,8 @@ from collections.abc import Sequence
 from groundstream.models.types import Prompt
 from groundstream.operators.detector.batcher import Batcher
 from groundstream.operators.errors import ConfigError, GroundstreamError
+from groundstream.operators.text import open_text_store
 from groundstream.operators.text.cache import TextCache
-from groundstream.operators.text.stores import open_text_store
 from groundstream.pipeline.config.run import RunConfig
 from groundstream.pipeline.detectors.build import build_detector
 from groundstream.pipeline.observe.health import DetectorHealth, detector_health

@@ -11,7 +11,7 @@ import sys
 from collections.abc import Mapping
 
 from groundstream.models.types import Prompt, RawDetections
-from groundstream.operators.detector.client import DetectionRequest
+from groundstream.operators.detector import DetectionRequest
 from groundstream.pipeline.config.run import RunConfig
 from groundstream.pipeline.detectors.messages import DetectorFacts, Prepared, SequenceNumber
 from groundstream.pipeline.observe.health import DetectorHealth

@@ -13,7 +13,7 @@ from ray.actor import ActorHandle
 from ray.exceptions import ActorDiedError, ActorUnavailableError, GetTimeoutError, RayError, RayTaskError
 
 from groundstream.models.types import Prompt, RawDetections
-from groundstream.operators.detector.client import DetectionRequest
+from groundstream.operators.detector import DetectionRequest
 from groundstream.operators.errors import ClusterError
 from groundstream.pipeline.config.run import RunConfig
 from groundstream.pipeline.detectors.messages import (

@@ -9,13 +9,13 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 from groundstream.operators.errors import SourceError
-from groundstream.operators.sources.base import SourceCounters, SourceStatus, State
+from groundstream.operators.sources import SourceCounters, SourceStatus, State
 from groundstream.operators.utils.quantiles import NO_SAMPLES, Quantiles, SlidingQuantiles
 
 if TYPE_CHECKING:  # a stream's process does without torch
     from groundstream.operators.detector.batcher import BatcherCounters
     from groundstream.operators.frames import FrameResult
-    from groundstream.operators.sinks.open import SinkWorker
+    from groundstream.operators.sinks import SinkWorker
 
 __all__ = [
     "DetectorHealth",

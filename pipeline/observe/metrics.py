@@ -16,7 +16,7 @@ from prometheus_client.core import (
 from prometheus_client.registry import Collector
 
 from groundstream.operators.errors import ConfigError
-from groundstream.operators.sources.base import State
+from groundstream.operators.sources import State
 from groundstream.operators.utils.quantiles import Quantiles
 from groundstream.pipeline.observe.health import DetectorHealth, PipelineHealth, StreamHealth
 

@@ -10,15 +10,12 @@ import dataclasses
 from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING
 
-from groundstream.operators.detector.client import DetectorClient
-from groundstream.operators.detector.letterbox import Letterbox
+from groundstream.operators.detector import DetectorClient, Letterbox
 from groundstream.operators.frames import Position
-from groundstream.operators.sinks.open import SinkWorker
+from groundstream.operators.sinks import SinkWorker
 from groundstream.operators.sinks.resume import first_track
-from groundstream.operators.sources.open import Source, SourceStatus, open_source
-from groundstream.operators.tracking.association import PhraseTracker
-from groundstream.operators.tracking.phrases import PhraseMemory, PhraseRule
-from groundstream.operators.tracking.tracker import Tracker
+from groundstream.operators.sources import Source, SourceStatus, open_source
+from groundstream.operators.tracking import PhraseMemory, PhraseRule, PhraseTracker, Tracker
 from groundstream.operators.video.tap import PacketTap
 from groundstream.pipeline.config.run import RunConfig, TrackConfig
 from groundstream.pipeline.streams.base import StreamSpec

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from groundstream.models.types import Prompt
 from groundstream.operators.events.event import Event
 from groundstream.operators.frames import FrameResult
-from groundstream.operators.sinks.open import Sink
+from groundstream.operators.sinks import Sink
 from groundstream.operators.urls import mask
 from groundstream.pipeline.detectors.messages import DetectorFacts, DetectorLink
 from groundstream.pipeline.detectors.remote import RemoteDetector

@@ -9,15 +9,8 @@ from types import MappingProxyType
 from typing import Literal
 
 from groundstream.operators.errors import OutputError
-from groundstream.operators.sinks.jsonl import JsonlSink
-from groundstream.operators.sinks.open import (
-    Sink,
-    SinkWorker,
-    file_of,
-    is_standard_output,
-    open_sink,
-    writes_file,
-)
+from groundstream.operators.sinks import Sink, SinkWorker, file_of, is_standard_output, open_sink, writes_file
+from groundstream.operators.sinks.record_files import JsonlSink
 from groundstream.operators.sinks.resume import (
     NOTHING,
     ExistingOutput,
@@ -26,6 +19,7 @@ from groundstream.operators.sinks.resume import (
     existing_video,
     whole_bytes,
 )
+from groundstream.operators.sinks.server import MOST_AHEAD
 from groundstream.operators.sinks.video import VideoSink
 from groundstream.pipeline.config.run import EVENTS_NAME, RECORDS_NAME, VIDEO_NAME, OutputConfig
 
@@ -76,8 +70,9 @@ class StreamOutputs:
 
     def existing(self, resume: Resume) -> dict[str, ExistingOutput]:
         """Return what the outputs hold of a stream whose process died: `records`, `video`, sinks by URL."""
-        # A server cannot be asked: what may have waited in the queue for it is sent again.
-        sent = ExistingOutput(max(-1, resume.last.seq - SINK_CAPACITY) if resume.last else -1)
+        # A server cannot be asked: what may have waited for it, in the queue or in the sink, is sent again.
+        waited = SINK_CAPACITY + MOST_AHEAD
+        sent = ExistingOutput(max(-1, resume.last.seq - waited) if resume.last else -1)
         found = {url: self._existing_at(url, resume.live) if writes_file(url) else sent for url in self._urls}
         if self._records is not None:
             found["records"] = existing_output("jsonl", self._records, resume.live)
@@ -106,10 +101,10 @@ class StreamOutputs:
         sinks: list[tuple[Sink, int, ExistingOutput]] = []
         if self._records is not None:
             old = existing.get("records", NOTHING)
-            sinks.append((JsonlSink(self._records, "detections", old.size_bytes), SINK_CAPACITY, old))
+            sinks.append((JsonlSink(self._records, old.size_bytes, "detections"), SINK_CAPACITY, old))
         if self._events is not None:
             whole = whole_bytes(self._events) if existing and self._events.is_file() else 0
-            sinks.append((JsonlSink(self._events, "events", whole), SINK_CAPACITY, NOTHING))
+            sinks.append((JsonlSink(self._events, whole, "events"), SINK_CAPACITY, NOTHING))
         if self._video is not None:
             old = existing.get("video", NOTHING)
             sinks.append((VideoSink(self._video, old.parts), VIDEO_CAPACITY, old))

@@ -7,12 +7,12 @@ from collections.abc import Callable
 from typing import TYPE_CHECKING
 
 from groundstream.models.types import Prompt
-from groundstream.operators.detector.client import DetectorClient
+from groundstream.operators.detector import DetectorClient
 from groundstream.operators.errors import GroundstreamError
 from groundstream.operators.frames import FrameResult, Position
-from groundstream.operators.sinks.open import Sink, SinkWorker
+from groundstream.operators.sinks import Sink, SinkWorker
 from groundstream.operators.sinks.resume import ExistingOutput, Resume, go_on_after
-from groundstream.operators.sources.open import Source, SourceStatus
+from groundstream.operators.sources import Source, SourceStatus
 from groundstream.pipeline.observe.health import StreamMeter, stream_health
 from groundstream.pipeline.streams.base import OnResult, StreamSpec, StreamView
 from groundstream.pipeline.streams.build import (

@@ -18,7 +18,7 @@ from groundstream.models.types import Prompt
 from groundstream.operators.errors import DetectorUnavailable, GroundstreamError, Reason, SourceError
 from groundstream.operators.events.event import Event
 from groundstream.operators.frames import FrameResult
-from groundstream.operators.sinks.open import SinkWorker, is_standard_output
+from groundstream.operators.sinks import SinkWorker, is_standard_output
 from groundstream.operators.sinks.resume import Resume
 from groundstream.operators.urls import mask
 from groundstream.pipeline.config.run import OutputConfig

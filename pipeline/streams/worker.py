@@ -22,14 +22,13 @@ import numpy as np
 from numpy.typing import NDArray
 
 from groundstream.models.types import Prompt, RawDetections
-from groundstream.operators.detector.client import DetectionRequest, DetectorClient, FrameTime
-from groundstream.operators.detector.letterbox import Letterbox, Picture
+from groundstream.operators.detector import DetectionRequest, DetectorClient, FrameTime, Letterbox, Picture
 from groundstream.operators.errors import DetectorUnavailable
 from groundstream.operators.events.event import Event
 from groundstream.operators.frames import Frame, FrameResult, SeenObject
-from groundstream.operators.sinks.open import SinkWorker
-from groundstream.operators.sources.open import Source
-from groundstream.operators.tracking.association import PhraseTracker
+from groundstream.operators.sinks import SinkWorker
+from groundstream.operators.sources import Source
+from groundstream.operators.tracking import PhraseTracker
 
 if TYPE_CHECKING:
     from groundstream.operators.recording.archive import StreamArchive

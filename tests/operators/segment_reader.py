@@ -11,7 +11,7 @@ from pathlib import Path
 import av
 
 from groundstream.operators.recording.files import RecordedFile
-from groundstream.operators.sources.open import SourceOptions, open_source
+from groundstream.operators.sources import SourceOptions, open_source
 from groundstream.operators.video.segment import Segment, shown_stamps
 from groundstream.operators.video.tap import PacketTap
 from groundstream.operators.video.upright import Upright

@@ -8,7 +8,7 @@ from collections.abc import Callable
 
 from groundstream.operators.errors import Reason, SourceError
 from groundstream.operators.frames import Frame
-from groundstream.operators.sources.open import SourceOptions, SourceStatus, open_source
+from groundstream.operators.sources import SourceOptions, SourceStatus, open_source
 
 
 class Watcher:

@@ -13,7 +13,7 @@ from av.video.frame import PictureType
 from clip_maker import picture
 from segment_reader import read_segment
 
-from groundstream.operators.sources.open import SourceOptions, open_source
+from groundstream.operators.sources import SourceOptions, open_source
 from groundstream.operators.video.segment import Segment
 from groundstream.operators.video.tap import MOST_BYTES, PacketTap
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import weakref
 
 import av
 import numpy as np
@@ -52,9 +53,18 @@ def test_what_is_made_of_a_result_is_made_once_and_anew_for_another_one() -> Non
     assert given.detections is given.detections
     assert given.without_picture is given.without_picture
     assert given.without_picture.without_picture is given.without_picture
+    assert shared_record(given.without_picture) == shared_record(given)
     other = given.with_dropped({"newer_frame": 3})
     assert (shared_record(given)["dropped_since_last"], shared_record(other)["dropped_since_last"]) == (
         {},
         {"newer_frame": 3},
     )
     assert other.objects is given.objects
+
+
+def test_a_result_without_a_picture_goes_with_its_last_reference() -> None:
+    given = result(2).without_picture
+    assert given.without_picture is given
+    gone = weakref.ref(given)
+    del given
+    assert gone() is None

@@ -9,10 +9,10 @@ from typing import Any
 
 from groundstream.models.fake import FakeGrounder
 from groundstream.models.types import Prompt, RawDetections
+from groundstream.operators.detector import DetectionRequest
 from groundstream.operators.detector.batcher import Batcher
-from groundstream.operators.detector.client import DetectionRequest
+from groundstream.operators.text import HandedTexts
 from groundstream.operators.text.cache import CachedTextEncoder, TextCache
-from groundstream.operators.text.stores import HandedTexts
 from groundstream.pipeline.detectors.host import DetectorHost
 from groundstream.pipeline.detectors.messages import DetectorFacts, Prepared, ProcessLost, SequenceNumber
 from groundstream.pipeline.observe.health import DetectorHealth

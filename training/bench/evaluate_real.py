@@ -34,7 +34,7 @@ from groundstream.models.nano.open_branch import OpenBranch
 from groundstream.models.nano.postprocess import OVERLAP_IOU
 from groundstream.models.nano.rows import meanings_of
 from groundstream.models.types import Prompt, RawDetections
-from groundstream.operators.detector.letterbox import Letterbox, Picture
+from groundstream.operators.detector import Letterbox, Picture
 from training.data.fetch import rows
 from training.data.lexicon import everyday_meanings
 from training.data.pack import read_photograph

@@ -19,7 +19,7 @@ from groundstream.operators.clips.renderer_main import render_job
 from groundstream.operators.clips.spec import clip_name
 from groundstream.operators.errors import OutputError
 from groundstream.operators.frames import Frame
-from groundstream.operators.sources.open import SourceOptions, open_source
+from groundstream.operators.sources import SourceOptions, open_source
 from groundstream.operators.video.segment import Segment
 from groundstream.operators.video.tap import PacketTap
 

@@ -9,7 +9,7 @@ from counter_video import make_counter, numbers
 from rtsp_server import RtspServer
 
 from groundstream.operators.clips.manager import ClipSettings
-from groundstream.operators.sources.open import SourceOptions, open_source
+from groundstream.operators.sources import SourceOptions, open_source
 from groundstream.operators.video.tap import PacketTap
 
 pytestmark = [pytest.mark.server, pytest.mark.slow]

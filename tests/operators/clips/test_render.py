@@ -15,7 +15,7 @@ from groundstream.operators.clips.timeline import Observation, observation_of
 from groundstream.operators.errors import OutputError
 from groundstream.operators.recording.files import RecordedFile
 from groundstream.operators.recording.writer import RecordingWriter
-from groundstream.operators.sources.open import SourceOptions, open_source
+from groundstream.operators.sources import SourceOptions, open_source
 from groundstream.operators.video.tap import PacketTap
 
 

@@ -12,7 +12,7 @@ from moving_things import Thing, frame_result, play, told, walk
 from groundstream.operators.events.engine import CLOCK_BACK, NEW_EPOCH, RuleEngine
 from groundstream.operators.events.event import Event
 from groundstream.operators.events.rules import RULE_KINDS, CountRule, StreamRules, Zone
-from groundstream.operators.records.detection import record
+from groundstream.operators.records import record
 
 LEFT_HALF = ((0.0, 0.0), (0.5, 0.0), (0.5, 1.0), (0.0, 1.0))
 YARD = Zone("yard", LEFT_HALF)

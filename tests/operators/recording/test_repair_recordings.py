@@ -17,7 +17,7 @@ from tap_videos import HEVC, PYRAMID, Shown, fingerprint, make_video, tapped
 from groundstream.operators.recording import repair as repair_module
 from groundstream.operators.recording.repair import recover
 from groundstream.operators.recording.writer import RecordingFiles
-from groundstream.operators.sources.open import SourceOptions, open_source
+from groundstream.operators.sources import SourceOptions, open_source
 from groundstream.operators.utils.files import held
 from groundstream.operators.video.joined_file import FileFacts
 from groundstream.operators.video.segment import Segment

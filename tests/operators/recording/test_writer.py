@@ -18,7 +18,7 @@ from tap_videos import HEVC, ONE_KEY_FRAME, OPEN_GOP, PYRAMID, Shown, fingerprin
 from groundstream.operators.recording import writer as writer_module
 from groundstream.operators.recording.files import RecordedFile, RecordingChange
 from groundstream.operators.recording.writer import RecordingFiles, RecordingWriter
-from groundstream.operators.sources.open import SourceOptions, open_source
+from groundstream.operators.sources import SourceOptions, open_source
 from groundstream.operators.video.segment import Segment
 
 ROUNDING_S = 1e-3  # Matroska's; MP4 is a hundred times finer

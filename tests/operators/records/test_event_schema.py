@@ -25,7 +25,7 @@ from groundstream.operators.records.event import (
     event_record,
     read_events,
 )
-from groundstream.operators.sinks.jsonl import JsonlSink
+from groundstream.operators.sinks.record_files import JsonlSink
 
 VALIDATOR = Draft202012Validator(json.loads(SCHEMA_FILE.read_text()), format_checker=FormatChecker())
 EVENTS = [

@@ -174,6 +174,12 @@ def test_records_come_back_as_detections(count: int) -> None:
         assert back.data[field].tolist() == found.data[field].tolist()
 
 
+def test_zones_come_back_with_the_objects() -> None:
+    for zones in ([("yard",), (), ("yard", "door")], []):
+        back = from_record(record(result(len(zones)).with_zones(zones)))
+        assert list(back.data["zones"]) == zones
+
+
 def test_detections_and_records_round_trip_without_the_prompt() -> None:
     made = record(result(7))
     back = from_record(made)

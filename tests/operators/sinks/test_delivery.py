@@ -12,14 +12,8 @@ from pathlib import Path
 import pytest
 
 from groundstream.operators.errors import OutputError
-from groundstream.operators.sinks.delivery import (
-    Delivery,
-    DiskSpool,
-    MemorySpool,
-    Message,
-    Refused,
-    Unavailable,
-)
+from groundstream.operators.sinks.delivery import Delivery, Refused, Unavailable
+from groundstream.operators.sinks.spool import DiskSpool, MemorySpool, Message
 from groundstream.operators.utils.backoff import Backoff
 
 
@@ -231,6 +225,32 @@ def test_what_made_room_and_did_not_arrive_is_given_up(receiver: Receiver) -> No
     assert (receiver.arrived, delivery.dropped) == (["1", "2", "3"], 1)
 
 
+def test_one_who_is_slow_is_waited_for_and_one_who_is_away_is_not(receiver: Receiver) -> None:
+    awake = threading.Event()
+
+    def slow(offered: Sequence[Message]) -> int:
+        awake.wait(60)
+        return 1
+
+    def away(offered: Sequence[Message]) -> int:
+        raise Unavailable("it is out", wait_s=600.0)
+
+    receiver.answer = slow
+    delivery = Delivery(receiver, MemorySpool(1000), most_ahead=3)
+    sender = threading.Thread(target=lambda: [delivery.put(each) for each in messages(20)])
+    sender.start()
+    wait_until(lambda: delivery._change._waiters)  # type: ignore[attr-defined]  # the sender, as 3 wait
+    assert delivery.pending == 3
+    awake.set()
+    sender.join(60)
+    wait_until(lambda: delivery.pending == 0)
+    receiver.answer = away
+    for each in messages(20):
+        delivery.put(each)
+    assert (delivery.pending, delivery.close(0.0)) == (20, 20)
+    assert receiver.arrived == [str(number) for number in range(20)]
+
+
 def test_a_receiver_that_never_will_ends_it(receiver: Receiver, delivery: Delivery) -> None:
     def locked(offered: Sequence[Message]) -> int:
         raise OutputError("nobody may write there")
@@ -246,6 +266,21 @@ def test_a_receiver_that_never_will_ends_it(receiver: Receiver, delivery: Delive
         return False
 
     wait_until(put)
+
+
+def test_closing_does_not_wait_once_it_is_known_that_nothing_will_arrive(receiver: Receiver) -> None:
+    def locked(offered: Sequence[Message]) -> int:
+        wait_until(lambda: delivery._change._waiters)  # type: ignore[attr-defined]  # `close` waits
+        raise OutputError("the password is wrong")
+
+    receiver.answer = locked
+    delivery = make(receiver)
+    delivery.put(messages(1)[0])
+    closer = threading.Thread(target=delivery.close, args=(600.0,))
+    closer.start()
+    closer.join(60)
+    assert not closer.is_alive()
+    assert str(delivery.error) == "the password is wrong"
 
 
 def test_an_error_of_ours_ends_it_with_a_name_and_without_words(

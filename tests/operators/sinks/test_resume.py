@@ -11,7 +11,7 @@ from result_factory import result
 
 from groundstream.operators.errors import Reason, SourceError
 from groundstream.operators.frames import FrameResult, Position
-from groundstream.operators.sinks.open import open_sink
+from groundstream.operators.sinks import open_sink
 from groundstream.operators.sinks.resume import (
     NOTHING,
     ExistingOutput,
@@ -24,8 +24,8 @@ from groundstream.operators.sinks.resume import (
     whole_bytes,
 )
 from groundstream.operators.sinks.video import VideoSink
-from groundstream.operators.sources.open import Source, SourceOptions, open_source
-from groundstream.operators.tracking.tracker import Tracker
+from groundstream.operators.sources import Source, SourceOptions, open_source
+from groundstream.operators.tracking import Tracker
 
 RESULTS = [result(seq % 4, seq=seq) for seq in range(12)]
 

@@ -15,11 +15,11 @@ from result_factory import result
 from groundstream.operators.errors import OutputError
 from groundstream.operators.events.event import Event
 from groundstream.operators.frames import FrameResult
-from groundstream.operators.records.detection import record
-from groundstream.operators.records.event import delivery_id, event_record
+from groundstream.operators.records import event_record, record
+from groundstream.operators.records.event import delivery_id
+from groundstream.operators.sinks import SinkWorker, open_sink, writes_file
 from groundstream.operators.sinks.base import Sink
-from groundstream.operators.sinks.jsonl import JsonlSink
-from groundstream.operators.sinks.open import SinkWorker, open_sink, writes_file
+from groundstream.operators.sinks.record_files import JsonlSink
 from groundstream.operators.sinks.redis import RedisStreamSink
 from groundstream.operators.sinks.video import VideoSink
 
@@ -105,7 +105,7 @@ def test_events_after_close_are_dropped() -> None:
     ],
 )
 def test_a_jsonl_file_is_for_both_or_for_one_kind(only: Any, kinds: list[str], tmp_path: Path) -> None:
-    sink = JsonlSink(tmp_path / "out.jsonl", only)
+    sink = JsonlSink(tmp_path / "out.jsonl", only=only)
     sink.write(result(1))
     sink.write_event(event())
     sink.write_event(count_event("end", 3))

@@ -16,14 +16,11 @@ import pytest
 from result_factory import results
 
 from groundstream.operators.errors import OutputError
+from groundstream.operators.records import read_records
 from groundstream.operators.records.coco import from_coco
-from groundstream.operators.records.detection import read_records
 from groundstream.operators.sinks.base import ReaderGone, Sink
 from groundstream.operators.sinks.coco import CocoSink, finish_coco
-from groundstream.operators.sinks.csv import CsvSink
-from groundstream.operators.sinks.jsonl import JsonlSink
-from groundstream.operators.sinks.mot import MotSink
-from groundstream.operators.sinks.record_file import STDOUT, RecordFile
+from groundstream.operators.sinks.record_files import STDOUT, CsvSink, JsonlSink, MotSink, RecordFile
 
 SINKS = [JsonlSink, CsvSink, MotSink, CocoSink]
 MakeSink = Callable[[Path], Sink]
@@ -67,7 +64,7 @@ import sys
 sys.path.insert(0, sys.argv[1])
 from pathlib import Path
 from result_factory import result
-from groundstream.operators.sinks.open import SinkWorker, open_sink
+from groundstream.operators.sinks import SinkWorker, open_sink
 def report(name, error):
     sys.stderr.write(f"{type(error).__name__} {error}\\n")
 workers = [
@@ -192,7 +189,7 @@ sys.path.insert(0, sys.argv[1])
 from pathlib import Path
 from result_factory import result
 from groundstream.operators.errors import OutputError
-from groundstream.operators.sinks.jsonl import JsonlSink
+from groundstream.operators.sinks.record_files import JsonlSink
 sink = JsonlSink(Path(sys.argv[2]))
 resource.setrlimit(resource.RLIMIT_FSIZE, (20_000, 20_000))
 for seq in range(1000):
@@ -254,7 +251,7 @@ WRITER = """
 import sys
 sys.path.insert(0, sys.argv[1])
 from result_factory import result
-from groundstream.operators.sinks.open import SinkWorker, open_sink
+from groundstream.operators.sinks import SinkWorker, open_sink
 def fail(name, error):
     raise error
 worker = SinkWorker(open_sink("jsonl:" + sys.argv[2], "cam"), capacity=64, when_full="block", on_error=fail)

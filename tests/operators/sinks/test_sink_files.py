@@ -10,14 +10,12 @@ import numpy as np
 import pytest
 from result_factory import detections, result, results
 
+from groundstream.operators.records import read_records, record
 from groundstream.operators.records.coco import from_coco, to_coco
-from groundstream.operators.records.detection import read_records, record
 from groundstream.operators.records.mot import from_mot
 from groundstream.operators.sinks.base import Sink
 from groundstream.operators.sinks.coco import CocoSink, finish_coco
-from groundstream.operators.sinks.csv import COLUMNS, CsvSink
-from groundstream.operators.sinks.jsonl import JsonlSink
-from groundstream.operators.sinks.mot import MotSink
+from groundstream.operators.sinks.record_files import CSV_COLUMNS, CsvSink, JsonlSink, MotSink
 
 
 def write_all(sink: Sink, counts: list[int]) -> None:
@@ -48,7 +46,7 @@ def test_csv_has_supervisions_columns_first_and_only_what_is_confirmed(tmp_path:
     write_all(CsvSink(path), [4, 0])
     header, *rows = csv.reader(path.read_text(encoding="utf-8").splitlines())
     found = detections(4)[[0, 3]]
-    assert tuple(header) == COLUMNS
+    assert tuple(header) == CSV_COLUMNS
     assert header[:7] == ["x_min", "y_min", "x_max", "y_max", "class_id", "confidence", "tracker_id"]
     table = np.array([row[:7] for row in rows], float)
     np.testing.assert_allclose(table[:, :4], found.xyxy, atol=0.006)
@@ -60,7 +58,7 @@ def test_csv_has_supervisions_columns_first_and_only_what_is_confirmed(tmp_path:
 
 def test_csv_of_nothing_still_has_its_columns(tmp_path: Path) -> None:
     write_all(CsvSink(tmp_path / "detections.csv"), [])
-    assert (tmp_path / "detections.csv").read_text() == ",".join(COLUMNS) + "\n"
+    assert (tmp_path / "detections.csv").read_text() == ",".join(CSV_COLUMNS) + "\n"
 
 
 def test_mot_text_counts_frames_from_one(tmp_path: Path) -> None:

@@ -20,11 +20,10 @@ from paho.mqtt.enums import CallbackAPIVersion
 from result_factory import result
 
 from groundstream.operators.errors import ConfigError, OutputError
-from groundstream.operators.records.detection import record
-from groundstream.operators.records.event import event_record
+from groundstream.operators.records import event_record, record
 from groundstream.operators.records.frigate import event_to_frigate
+from groundstream.operators.sinks import Sink, SinkWorker, open_sink
 from groundstream.operators.sinks.mqtt import MqttSink, mqtt_address
-from groundstream.operators.sinks.open import Sink, SinkWorker, open_sink
 
 
 class Subscriber:

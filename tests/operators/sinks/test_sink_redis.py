@@ -15,8 +15,8 @@ from redis_server import RedisServer
 from result_factory import result, results
 
 from groundstream.operators.errors import OutputError
-from groundstream.operators.records.detection import record
-from groundstream.operators.sinks.open import Sink, SinkWorker, open_sink
+from groundstream.operators.records import record
+from groundstream.operators.sinks import Sink, SinkWorker, open_sink
 from groundstream.operators.sinks.redis import RedisStreamSink
 
 pytestmark = pytest.mark.server

@@ -26,9 +26,9 @@ from redis_server import self_signed
 from result_factory import result
 
 from groundstream.operators.errors import ConfigError
-from groundstream.operators.records.detection import record
-from groundstream.operators.records.event import delivery_id, event_record
-from groundstream.operators.sinks.open import SinkWorker, open_sink
+from groundstream.operators.records import event_record, record
+from groundstream.operators.records.event import delivery_id
+from groundstream.operators.sinks import SinkWorker, open_sink
 from groundstream.operators.sinks.webhook import WebhookSink, _seconds, webhook_address
 
 
@@ -289,7 +289,7 @@ CHILD = """
 import sys
 sys.path.insert(0, sys.argv[1])
 from event_factory import event
-from groundstream.operators.sinks.open import open_sink
+from groundstream.operators.sinks import open_sink
 sink = open_sink(sys.argv[2], "cam")
 for seq in range(100_000):
     sink.write_event(event("update", seq))

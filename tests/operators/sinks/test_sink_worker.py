@@ -12,8 +12,9 @@ from result_factory import result, results
 
 from groundstream.operators.errors import OutputError
 from groundstream.operators.frames import FrameResult
-from groundstream.operators.records.detection import record, shared_json, shared_record
-from groundstream.operators.sinks.open import ReaderGone, Sink, SinkWorker
+from groundstream.operators.records import record
+from groundstream.operators.records.detection import shared_json, shared_record
+from groundstream.operators.sinks import ReaderGone, Sink, SinkWorker
 
 
 class Memory(Sink):

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from groundstream.operators.errors import OutputError
-from groundstream.operators.sinks.delivery import DiskSpool, MemorySpool, Message, Spool
+from groundstream.operators.sinks.spool import DiskSpool, MemorySpool, Message, Spool
 
 
 @pytest.fixture(params=["memory", "disk"])
@@ -70,6 +70,19 @@ def test_a_file_keeps_what_it_took(tmp_path: Path) -> None:
     second.close()
 
 
+def test_on_a_full_disk_nothing_makes_room_for_what_does_not_come(tmp_path: Path) -> None:
+    spool = DiskSpool(tmp_path / "spool", 1000)
+    for number in range(5):
+        spool.put(message(number))
+    pages = spool._database.execute("pragma page_count").fetchone()[0]
+    spool._database.execute(f"pragma max_page_count = {pages}")
+    with pytest.raises(OutputError, match=r"cannot write the spool .*: database or disk is full; free some"):
+        spool.put(message(5, size=100_000))
+    assert (len(spool), ids(spool)) == (5, [f"id-{number}" for number in range(5)])
+    assert [spool.put(message(number)) for number in range(6, 12)] == [[]] * 5 + [[message(0)]]
+    spool.close()
+
+
 def test_a_file_is_of_one_process_at_a_time(tmp_path: Path) -> None:
     first = DiskSpool(tmp_path / "spool", 1000)
     with pytest.raises(OutputError, match=r"is used by another run; give each its own \(#spool=FILE"):
@@ -98,7 +111,7 @@ def test_what_is_no_spool_is_refused_and_left_alone(tmp_path: Path) -> None:
 FILLER = """
 import sys
 from pathlib import Path
-from groundstream.operators.sinks.delivery import DiskSpool, Message
+from groundstream.operators.sinks.spool import DiskSpool, Message
 spool = DiskSpool(Path(sys.argv[1]), 10_000_000)
 for number in range(1_000_000):
     spool.put(Message("event", str(number), b"x" * 300))

@@ -11,8 +11,9 @@ import pytest
 from source_watcher import Watcher
 
 from groundstream.operators.errors import ConfigError, Reason, SourceError
+from groundstream.operators.sources import SourceOptions, open_source
 from groundstream.operators.sources.failures import live_failure
-from groundstream.operators.sources.open import SourceOptions, open_source, webcam
+from groundstream.operators.sources.open import webcam
 
 
 def opened(uri: str, **options: object) -> None:

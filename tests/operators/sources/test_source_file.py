@@ -11,13 +11,15 @@ from fractions import Fraction
 from itertools import pairwise
 from pathlib import Path
 
+import av
 import numpy as np
 import pytest
-from clip_maker import ClipMaker, make_sound
+from clip_maker import ClipMaker, make_image, make_sound
 
 from groundstream.operators.errors import ConfigError, Reason, SourceError
 from groundstream.operators.frames import Frame
-from groundstream.operators.sources.open import Source, SourceOptions, SourceStatus, open_source
+from groundstream.operators.sources import Source, SourceOptions, SourceStatus, open_source
+from groundstream.operators.video.upright import Upright
 
 
 def opened(uri: Path | str, **options: object) -> Source:
@@ -207,6 +209,19 @@ def test_a_video_of_which_nothing_can_be_decoded(clip: ClipMaker) -> None:
     with pytest.raises(SourceError) as caught:
         opened(path)
     assert caught.value.reason in (Reason.DECODE, Reason.INVALID, Reason.NO_VIDEO)
+
+
+def test_what_cannot_be_turned_upright_is_said_when_it_is_opened(
+    clip: ClipMaker, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def fail(self: Upright, frame: av.VideoFrame) -> av.VideoFrame:
+        raise av.error.ArgumentError(22, "Invalid argument")
+
+    make_image(tmp_path / "shot.png", width=40)
+    monkeypatch.setattr(Upright, "__call__", fail)
+    for path in (clip("turned.mp4"), tmp_path / "shot.png"):
+        with pytest.raises(SourceError, match=r"the file cannot be read \(Invalid argument\)"):
+            opened(path)
 
 
 def test_a_start_beyond_the_end(clip: ClipMaker) -> None:

@@ -17,8 +17,8 @@ from clip_maker import make_clip, make_image
 from source_watcher import Watcher
 
 from groundstream.operators.errors import Reason, SourceError
+from groundstream.operators.sources import Source, SourceOptions, open_source
 from groundstream.operators.sources import connection as source_connection
-from groundstream.operators.sources.open import Source, SourceOptions, open_source
 
 SEGMENT_S = 0.5
 SEGMENTS = 8

@@ -10,7 +10,7 @@ from PIL import Image
 
 from groundstream.operators.errors import Reason, SourceError
 from groundstream.operators.frames import Frame
-from groundstream.operators.sources.open import Source, SourceOptions, open_source
+from groundstream.operators.sources import Source, SourceOptions, open_source
 
 
 def opened(uri: Path | str, **options: object) -> Source:

@@ -17,9 +17,10 @@ from rtsp_server import ONCE, RtspServer
 from source_watcher import Watcher
 
 from groundstream.operators.errors import Reason, SourceError
+from groundstream.operators.sources import SourceOptions, open_source
 from groundstream.operators.sources import open as source_open
 from groundstream.operators.sources.camera import MAX_ABANDONED, CameraSource
-from groundstream.operators.sources.open import SourceOptions, open_source, rtsp_camera
+from groundstream.operators.sources.open import rtsp_camera
 from groundstream.operators.utils.backoff import Backoff
 
 pytestmark = pytest.mark.server
@@ -263,7 +264,7 @@ def test_the_interpreter_ends_while_a_read_hangs(serve: ServerMaker) -> None:
     server = serve()
     script = f"""
 import os, signal, sys
-from groundstream.operators.sources.open import SourceOptions, open_source
+from groundstream.operators.sources import SourceOptions, open_source
 source = open_source({server.url!r}, "cam", SourceOptions())
 for frame in source:
     if frame.seq == 3:

@@ -36,3 +36,10 @@ def test_what_is_kept_is_bounded() -> None:
     texts.put_many({"4": b"12345"})
     assert texts.get_many([str(number) for number in range(5)]) == {"3": b"1234", "4": b"12345"}
     assert set(texts.hand_out()) == {"3", "4"}
+
+
+def test_what_had_to_go_is_not_handed_out_either() -> None:
+    texts = HandedTexts(None, most_bytes=10)
+    texts.put_many({"mine": b"1234", "too large": b"12345678901"})
+    texts.hand_in({"theirs": b"12345678"})
+    assert texts.hand_out() == {}

@@ -21,7 +21,7 @@ from tap_videos import (
     untapped,
 )
 
-from groundstream.operators.sources.open import SourceOptions, open_source
+from groundstream.operators.sources import SourceOptions, open_source
 from groundstream.operators.video.segment import Segment
 from groundstream.operators.video.tap import PacketTap
 

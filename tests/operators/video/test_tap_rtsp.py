@@ -12,7 +12,7 @@ from rtsp_server import RtspServer
 from tap_videos import pictures_of
 
 from groundstream.operators.frames import Frame
-from groundstream.operators.sources.open import SourceOptions, open_source
+from groundstream.operators.sources import SourceOptions, open_source
 from groundstream.operators.video.segment import Segment
 from groundstream.operators.video.tap import PacketTap
 

@@ -17,7 +17,7 @@ from typer.testing import CliRunner
 import groundstream
 from groundstream.operators.errors import ConfigError
 from groundstream.operators.events.rules import Zone
-from groundstream.operators.sources.options import SourceOptions
+from groundstream.operators.sources import SourceOptions
 from groundstream.pipeline.cli import app, run_with_flags
 from groundstream.pipeline.config.flags import FLAGS, all_keys, from_keywords, key_at, keywords
 from groundstream.pipeline.config.reference import page

@@ -8,8 +8,7 @@ import pytest
 from dying_processes import DyingDetector
 
 from groundstream.models.types import Prompt, RawDetections, SizeRule
-from groundstream.operators.detector.client import DetectionRequest, FrameTime
-from groundstream.operators.detector.letterbox import Picture
+from groundstream.operators.detector import DetectionRequest, FrameTime, Picture
 from groundstream.operators.errors import DetectorUnavailable
 from groundstream.pipeline.detectors.host import ReorderBuffer
 from groundstream.pipeline.detectors.messages import SequenceNumber

@@ -13,8 +13,7 @@ from coloured import PHRASES, ids_by_phrase, make_coloured, records_of
 from ray_runs import FAKE, frames_in, plain, processes, ray_here, ray_pipeline, wait_until
 
 from groundstream.models.types import Prompt, RawDetections, SizeRule
-from groundstream.operators.detector.client import DetectionRequest, FrameTime
-from groundstream.operators.detector.letterbox import Picture
+from groundstream.operators.detector import DetectionRequest, FrameTime, Picture
 from groundstream.operators.errors import (
     ClusterError,
     DetectorUnavailable,

@@ -11,7 +11,7 @@ from groundstream.models.types import ModelInfo, Prompt
 from groundstream.operators.detector.batcher import BatcherCounters
 from groundstream.operators.errors import DetectorUnavailable, OutputError, Reason, SourceError
 from groundstream.operators.frames import Frame, FrameResult, SeenObject
-from groundstream.operators.sources.base import SourceCounters, SourceStatus
+from groundstream.operators.sources import SourceCounters, SourceStatus
 from groundstream.pipeline.observe.health import PipelineHealth, StreamMeter, detector_health, stream_health
 
 

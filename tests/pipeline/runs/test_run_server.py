@@ -16,8 +16,8 @@ from rtsp_server import RtspServer
 
 from groundstream.models.fake import FakeGrounder
 from groundstream.models.types import Prompt, TextFeatures
+from groundstream.operators.text import open_text_store
 from groundstream.operators.text.cache import CachedTextEncoder, TextCache
-from groundstream.operators.text.stores import open_text_store
 
 pytestmark = pytest.mark.server
 

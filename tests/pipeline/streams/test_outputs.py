@@ -11,6 +11,7 @@ import pytest
 from groundstream.operators.errors import OutputError
 from groundstream.operators.frames import Position
 from groundstream.operators.sinks.resume import ExistingOutput, Resume
+from groundstream.operators.sinks.server import MOST_AHEAD
 from groundstream.pipeline.config.run import OutputConfig
 from groundstream.pipeline.streams.outputs import SINK_CAPACITY, StreamOutputs
 
@@ -88,10 +89,10 @@ def test_what_is_kept_is_asked_of_files_and_guessed_of_servers(tmp_path: Path) -
     (tmp_path / "detections.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
     (tmp_path / "cam.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows[:2]) + '{"cut')
     url, servers = f"jsonl:{tmp_path}/{{stream}}.jsonl", ("redis://host/0", "mqtt://host/topic")
-    resume = Resume(Position(1, 100, 10.0), None, live=False, has_end=True)
+    resume = Resume(Position(1, 300, 30.0), None, live=False, has_end=True)
     kept = outputs(url, *servers, dir=tmp_path, video=False).existing(resume)
     assert (kept["records"].seq, kept[url].seq) == (2, 1)
-    assert [kept[server] for server in servers] == [ExistingOutput(100 - SINK_CAPACITY)] * 2
+    assert [kept[server] for server in servers] == [ExistingOutput(300 - SINK_CAPACITY - MOST_AHEAD)] * 2
     assert kept.keys() == {"records", url, *servers}
 
 

@@ -1,22 +1,46 @@
-"""A file that only ever holds whole records, also after `kill -9` and on a full disk."""
+"""Records in files that only ever hold whole ones, also after `kill -9` and on a full disk.
+
+`RecordFile` is such a file, or standard output; below it stand the formats that are written line by line.
+"""
 
 from __future__ import annotations
 
 import contextlib
+import csv
 import errno
+import io
 import os
 import stat
 import threading
+from collections.abc import Iterable
 from pathlib import Path
+from typing import Literal
 
 from groundstream.operators.errors import OutputError
-from groundstream.operators.sinks.base import ReaderGone
+from groundstream.operators.events.event import Event
+from groundstream.operators.frames import FrameResult
+from groundstream.operators.records.detection import (
+    confirmed,
+    json_bytes,
+    number_of,
+    shared_json,
+    shared_record,
+)
+from groundstream.operators.records.event import event_record
+from groundstream.operators.records.mot import to_mot
+from groundstream.operators.sinks.base import ReaderGone, Sink
 from groundstream.operators.utils.files import try_lock
 
 #: Name that means standard output instead of a file.
 STDOUT = Path("-")
 # Several streams may share standard output, and a long line is not one step for a pipe.
 _STDOUT_LOCK = threading.Lock()
+
+#: Supervision's columns, then ours.
+CSV_COLUMNS = (
+    *("x_min", "y_min", "x_max", "y_max", "class_id", "confidence", "tracker_id"),
+    *("stream_id", "epoch", "seq", "time_s", "wall_time", "phrase", "track_id", "age_s", "interpolated"),
+)
 
 _FLAGS = os.O_WRONLY | os.O_CREAT | os.O_APPEND | getattr(os, "O_BINARY", 0)
 
@@ -122,3 +146,101 @@ def _open(path: Path, keep_bytes: int) -> int:
     except OSError as error:
         raise output_error(path, error) from error
     return descriptor
+
+
+class RecordFileSink(Sink):
+    """A sink that writes text to one `RecordFile`.
+
+    Args:
+        path: the file; `-` is standard output.
+        keep_bytes: so much of an old file is kept, and continued.
+
+    Raises:
+        OutputError: the file cannot be opened.
+    """
+
+    def __init__(self, path: Path, keep_bytes: int = 0) -> None:
+        self._file = RecordFile(path, keep_bytes)
+
+    def close(self) -> None:
+        """Close the file; may be called twice."""
+        self._file.close()
+
+
+class JsonlSink(RecordFileSink):
+    """Writes records of frames (`groundstream.detection/1`, objects of every state) and of events.
+
+    Each is one line, which is with the operating system when the call returns.
+
+    Args:
+        path: the file; `-` is standard output.
+        keep_bytes: so much of an old file is kept, and continued.
+        only: the one kind of records that the file is for; None writes both, in the order in which they come.
+
+    Raises:
+        OutputError: the file cannot be opened.
+    """
+
+    name = "jsonl"
+
+    def __init__(
+        self, path: Path, keep_bytes: int = 0, only: Literal["detections", "events"] | None = None
+    ) -> None:
+        super().__init__(path, keep_bytes)
+        self._only = only
+
+    def write(self, result: FrameResult) -> None:
+        """Write the record of a frame."""
+        if self._only != "events":
+            self._file.write(shared_json(result) + b"\n")
+
+    def write_event(self, event: Event) -> None:
+        """Write the record of a message about an event."""
+        if self._only != "detections":
+            self._file.write(json_bytes(event_record(event)) + b"\n")
+
+
+class CsvSink(RecordFileSink):
+    """Writes the table that supervision's `CSVSink` makes, with columns of ours behind.
+
+    `class_id` is the number of the phrase in the prompt of that frame, from 0; `tracker_id` the track's
+    number as `records.detection.track_number` gives it. Pixels are xyxy from the top left corner.
+    """
+
+    name = "csv"
+
+    def __init__(self, path: Path, keep_bytes: int = 0) -> None:
+        super().__init__(path, keep_bytes)
+        if not keep_bytes:
+            self._file.write_text(_csv_lines([CSV_COLUMNS]))
+
+    def write(self, result: FrameResult) -> None:
+        """Write one row per confirmed object."""
+        made, phrases = shared_record(result), result.prompt.phrases
+        of_frame = [made[name] for name in ("stream_id", "epoch", "seq", "time_s", "wall_time")]
+        rows = [
+            (
+                *(*each["box"], phrases.index(each["phrase"]), each["score"], number_of(each)),
+                *(*of_frame, each["phrase"], each["track_id"], each["age_s"], each["interpolated"]),
+            )
+            for each in confirmed(made)
+        ]
+        if rows:
+            self._file.write_text(_csv_lines(rows))
+
+
+def _csv_lines(rows: Iterable[Iterable[object]]) -> str:
+    text = io.StringIO()
+    csv.writer(text, lineterminator="\n").writerows(rows)
+    return text.getvalue()
+
+
+class MotSink(RecordFileSink):
+    """Writes MOTChallenge text, one line per confirmed object, as `records.mot.to_mot` has it."""
+
+    name = "mot"
+
+    def write(self, result: FrameResult) -> None:
+        """Write one line per confirmed object."""
+        if lines := to_mot(shared_record(result)):
+            self._file.write_text("\n".join(lines) + "\n")
