@@ -24,6 +24,7 @@ from groundstream.operators.sinks.delivery import Unavailable
 from groundstream.operators.sinks.server import ServerSink
 from groundstream.operators.sinks.spool import MemorySpool, Message
 from groundstream.operators.utils.backoff import Backoff
+from groundstream.operators.utils.files import explain
 
 SPOOL_BYTES = 64 * 2**20
 _CONNECT_S, _ACK_S, _POLL_S = 5.0, 10.0, 0.1
@@ -207,7 +208,7 @@ class MqttTransport:
                 client.tls_set_context(ssl.create_default_context(cafile=address.ca_certs or None))
             except OSError as error:
                 what = f"cannot read the certificates {address.ca_certs!r} of an MQTT output"
-                raise ConfigError(f"{what}: {error.strerror or error}") from None
+                raise ConfigError(f"{what}: {explain(error)}") from None
         client.will_set(self._available, "offline", qos=1, retain=True)
         client.connect_timeout = _CONNECT_S
         client.reconnect_delay_set(1, _LONGEST_WAIT_S)

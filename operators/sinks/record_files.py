@@ -29,7 +29,7 @@ from groundstream.operators.records.detection import (
 from groundstream.operators.records.event import event_record
 from groundstream.operators.records.mot import to_mot
 from groundstream.operators.sinks.base import ReaderGone, Sink
-from groundstream.operators.utils.files import try_lock
+from groundstream.operators.utils.files import explain, try_lock
 
 #: Name that means standard output instead of a file.
 STDOUT = Path("-")
@@ -59,7 +59,7 @@ _REMEDIES = {
 
 def output_error(path: Path, error: OSError) -> OutputError:
     """Return `error` as one sentence: what, where, what to do."""
-    remedy = _REMEDIES.get(error.errno or 0, f"{error.strerror or error}; choose another place")
+    remedy = _REMEDIES.get(error.errno or 0, f"{explain(error)}; choose another place")
     return OutputError(f"cannot write {path}: {remedy}")
 
 

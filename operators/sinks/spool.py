@@ -12,6 +12,7 @@ from typing import Literal, NamedTuple
 
 from groundstream.operators.errors import OutputError
 from groundstream.operators.utils.bounded import BoundedDict
+from groundstream.operators.utils.files import explain
 
 _VERSION = 1  # of the table
 _TABLE = """
@@ -171,9 +172,8 @@ class DiskSpool:
             return OutputError(
                 f"the spool {self.place} is used by another run; give each its own (#spool=FILE in the URL)"
             )
-        detail = error.strerror if isinstance(error, OSError) else error
         remedy = "move it away or give another (#spool=FILE in the URL)"
-        return OutputError(f"cannot use the spool {self.place}: {detail}; {remedy}")
+        return OutputError(f"cannot use the spool {self.place}: {explain(error)}; {remedy}")
 
 
 Spool = MemorySpool | DiskSpool

@@ -11,6 +11,7 @@ from av.video.reformatter import VideoReformatter
 from groundstream.operators.errors import OutputError
 from groundstream.operators.frames import Frame, FrameResult
 from groundstream.operators.sinks.base import Sink
+from groundstream.operators.utils.files import explain
 from groundstream.operators.video.annotate import Annotator
 from groundstream.operators.video.writer import VideoFile
 
@@ -109,5 +110,6 @@ class _Part:
 
 
 def _cannot_write(path: Path, error: Exception) -> OutputError:
-    detail = error.strerror if isinstance(error, OSError) and error.strerror else str(error)
-    return OutputError(f"cannot write the video {path}: {detail}; free some space or choose another --out")
+    return OutputError(
+        f"cannot write the video {path}: {explain(error)}; free some space or choose another --out"
+    )

@@ -21,6 +21,7 @@ from groundstream.operators.sinks.delivery import Refused, Unavailable
 from groundstream.operators.sinks.server import ServerSink
 from groundstream.operators.sinks.spool import DiskSpool, Message
 from groundstream.operators.utils.backoff import Backoff
+from groundstream.operators.utils.files import explain
 
 _log = logging.getLogger(__name__)
 
@@ -178,13 +179,13 @@ class WebhookTransport:
             return self._post(message)
         except (ConnectionError, http.client.BadStatusLine) as error:
             if not was_open:
-                raise _unavailable(error) from None
+                raise Unavailable(explain(error)) from None
         except (OSError, http.client.HTTPException) as error:
-            raise _unavailable(error) from None
+            raise Unavailable(explain(error)) from None
         try:
             return self._post(message)
         except (OSError, http.client.HTTPException) as error:
-            raise _unavailable(error) from None
+            raise Unavailable(explain(error)) from None
 
     def _post(self, message: Message) -> tuple[int, str, str]:
         """Return status, its words, and the header Retry-After."""
@@ -202,11 +203,6 @@ class WebhookTransport:
         return answer.status, answer.reason, answer.getheader("Retry-After", "")
 
 
-def _unavailable(error: Exception) -> Unavailable:
-    detail = getattr(error, "strerror", None) or str(error) or type(error).__name__
-    return Unavailable(str(detail))
-
-
 def _connection(address: WebhookAddress, timeout_s: float) -> http.client.HTTPConnection:
     if not address.tls:
         return http.client.HTTPConnection(address.host, address.port, timeout=timeout_s)
@@ -214,7 +210,7 @@ def _connection(address: WebhookAddress, timeout_s: float) -> http.client.HTTPCo
         context = ssl.create_default_context(cafile=address.ca_certs or None)
     except OSError as error:
         raise ConfigError(
-            f"cannot read the certificates {address.ca_certs!r} of a webhook: {error.strerror or error}"
+            f"cannot read the certificates {address.ca_certs!r} of a webhook: {explain(error)}"
         ) from None
     return http.client.HTTPSConnection(address.host, address.port, timeout=timeout_s, context=context)
 

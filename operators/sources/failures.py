@@ -13,6 +13,7 @@ import av
 
 from groundstream.operators.errors import Reason, SourceError
 from groundstream.operators.urls import mask
+from groundstream.operators.utils.files import explain
 
 _REASONS: tuple[tuple[type[BaseException], Reason], ...] = (
     (av.error.HTTPUnauthorizedError, Reason.AUTHENTICATION),
@@ -71,7 +72,7 @@ def live_failure(uri: str, error: BaseException, examine: bool = False) -> Sourc
 
 def _words_of(error: BaseException) -> str:
     """Return what `error` says, without the address that libav adds to its messages."""
-    return mask(getattr(error, "strerror", None) or str(error) or type(error).__name__)
+    return mask(explain(error))
 
 
 def _examined(uri: str) -> Reason | None:

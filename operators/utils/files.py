@@ -156,6 +156,6 @@ def replace_text(path: Path, text: str) -> None:
     part.replace(path)
 
 
-def explain(error: OSError) -> str:
-    """Return why a file could not be used, in the system's words, without number and path."""
-    return error.strerror or str(error)
+def explain(error: BaseException) -> str:
+    """Return why a file or an address could not be used, in the system's words, without number and path."""
+    return str(getattr(error, "strerror", None) or str(error) or type(error).__name__)
