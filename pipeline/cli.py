@@ -98,7 +98,8 @@ def zones(
         Path | None, typer.Argument(metavar="RULES", help="Draw the zones and lines of this YAML file.")
     ] = None,
     out: Annotated[
-        Path | None, typer.Option(metavar="FILE", help="The picture, .png or .jpg. [SOURCE-zones.png]")
+        Path | None,
+        typer.Option(metavar="FILE", help="The picture, .png or .jpg. (default: SOURCE-zones.png)"),
     ] = None,
     at: Annotated[float | None, typer.Option(metavar="SECONDS", help="The moment of a file.")] = None,
 ) -> None:
@@ -152,7 +153,9 @@ def export(
         typer.Option("--from", metavar="WHEN", help="Seconds of the video, or a time as `events` has it."),
     ],
     end: Annotated[str, typer.Option("--to", metavar="WHEN", help="The same, for the end.")],
-    out: Annotated[Path | None, typer.Option(metavar="DIR", help="Folder for clips. [DIR/exports]")] = None,
+    out: Annotated[
+        Path | None, typer.Option(metavar="DIR", help="Folder for clips. (default: DIR/exports)")
+    ] = None,
     stream: Annotated[str | None, typer.Option(metavar="ID", help="Only this stream.")] = None,
 ) -> None:
     """Cut a clip out of a recording, annotated with what was detected."""
@@ -204,7 +207,7 @@ def eval_temporal(
     ] = None,
     adapter: Annotated[
         list[str] | None,
-        typer.Option(metavar="NAME", help="cta or a file of `adapt`; repeat for more. [default: cta]"),
+        typer.Option(metavar="NAME", help="cta or a file of `adapt`; repeat for more. (default: cta)"),
     ] = None,
     bank: Annotated[
         Path | None,

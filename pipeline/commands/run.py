@@ -228,6 +228,8 @@ def _config(
     if config_file is None and not sources:
         raise ConfigError("no source given; name a file, a folder, a URL or a webcam, or use --config FILE")
     names = _flags_in(overrides)
+    if "sentence" in overrides:
+        overrides.setdefault("phrases", ())  # those of the file would win over the flag's sentence
     config = load_config(config_file, overrides, names) if config_file else make_config(overrides, names)
     if config.output.dir is None and not config.output.sinks:
         folder = Path(DEFAULT_FOLDER) / datetime.now().strftime("%Y-%m-%d_%H-%M-%S")

@@ -162,6 +162,18 @@ def test_a_flag_that_wins_over_a_line_of_the_file_is_named_and_not_the_line(
     assert f"{tmp_path / 'run.yaml'}, line 4: recording.segment_s: input should be greater" in done.stderr
 
 
+def test_a_sentence_on_the_command_line_wins_over_the_phrases_of_the_file(
+    capsys: pytest.CaptureFixture[str], tmp_path: Path
+) -> None:
+    clip = make_coloured(tmp_path / "a.mp4", frames=10)
+    (tmp_path / "run.yaml").write_text(f"streams: ['{clip}']\nphrases: [red car]\noutput: {{video: false}}\n")
+    said = ("--sentence", "Where is a blue bus?", "--out", tmp_path / "out", "--quiet")
+    done = call(capsys, "run", "--config", tmp_path / "run.yaml", *FAKE, *said)
+    assert done.returncode == 0, done.stderr
+    objects = records_of(tmp_path / "out" / "detections.jsonl")[-1]["objects"]
+    assert {each["phrase"] for each in objects} == {"a blue bus"}
+
+
 def test_plain_words_reach_the_run(tmp_path: Path) -> None:
     clip = make_coloured(tmp_path / "a.mp4", frames=20)
     settings = {"model": "fake", "text_cache": "none", "fps": 2, "score": 0.3, "video": False}
