@@ -8,7 +8,7 @@ SIDE_BY_SIDE := -n 2 --dist loadfile
 RAY_TESTS := $(wildcard tests/pipeline/executors/test_ray_*.py) tests/pipeline/executors/test_record_ray.py
 
 .DEFAULT_GOAL := help
-.PHONY: help demo quick test check format coverage bench
+.PHONY: help demo quick test check format docs coverage bench
 
 help:  ## this list
 	@echo "make TARGET; what a target needs is installed in $(VENV) first"
@@ -46,6 +46,10 @@ check: $(STAMP)  ## lint, format, types
 format: $(STAMP)  ## mend what lint and format can mend themselves
 	$(BIN)/ruff check --fix .
 	$(BIN)/ruff format .
+
+docs: $(STAMP)  ## docs/options.md anew, after an option or its text has changed
+	$(BIN)/python -m groundstream.pipeline.config.reference > docs/options.new
+	mv docs/options.new docs/options.md
 
 coverage: $(STAMP)  ## what the tests reach that start no servers, no Ray, no whole runs; fails below the floor
 	$(PYTEST) $(SIDE_BY_SIDE) -q -m "not server and not alone" $(RAY_TESTS:%=--ignore=%) --ignore=tests/pipeline/runs \

@@ -33,9 +33,9 @@ class Zone:
     Attributes:
         name: what events and records call it; distinct among the zones and lines of a stream.
         polygon: its corners in order, at least 3, each (x, y) in 0..1; the last one joins the first.
-        phrases: only objects that go by one of these count; all do where there are none.
+        phrases: only objects with one of these phrases count; by default all do.
         score: an object counts once its smoothed score has reached this (0..1).
-        dwell_s: a stay of so many seconds is a `dwell`; None where no stay is.
+        dwell_s: a stay of this many seconds is a `dwell` event; by default there are none.
 
     Raises:
         ValueError: it is no area, or another value is out of its range.
@@ -75,9 +75,9 @@ class CountLine:
         name: what events call it; distinct among the zones and lines of a stream.
         start: one end, (x, y) in 0..1.
         end: the other end.
-        phrases: only objects that go by one of these count; all do where there are none.
+        phrases: only objects with one of these phrases count; by default all do.
         score: an object counts once its smoothed score has reached this (0..1).
-        direction: the only direction that is told; both are where it is None.
+        direction: report only crossings in this direction; default: both.
 
     Raises:
         ValueError: the ends are one point, or another value is out of its range.
@@ -102,14 +102,14 @@ class CountLine:
 
 @dataclass(frozen=True)
 class CountRule:
-    """A number of objects that is told while it is passed.
+    """A number of objects; an event is open while it is passed.
 
     Attributes:
         name: what events call it; distinct among the counts of a stream.
-        above: told while more than so many are there.
-        below: told while fewer than so many are there; exactly one of the two is given.
-        zone: name of the zone that is counted; the whole picture where it is None.
-        phrases: only objects that go by one of these are counted; all are where there are none.
+        above: the event lasts while more than this many objects are there.
+        below: the event lasts while fewer than this many are there; give exactly one of the two.
+        zone: name of the zone in which objects are counted; by default the whole picture.
+        phrases: only objects with one of these phrases are counted; by default all are.
         score: an object is counted once its smoothed score has reached this (0..1).
 
     Raises:
@@ -144,15 +144,15 @@ class StreamRules:
 
     Attributes:
         zones: areas; objects enter, leave and stay in them.
-        lines: what objects cross.
-        counts: numbers of objects.
-        events: the kinds that are told. None tells what the rest is for: entering and leaving of zones,
-            stays, crossings, counts; and where there is none of these, what appears.
-        phrases: only objects that go by one of these appear and disappear; all do where there are none.
+        lines: lines that objects cross.
+        counts: thresholds for numbers of objects.
+        events: event kinds to emit. By default those that the configured zones, lines and counts can produce;
+            `appear` if there are none.
+        phrases: only objects with one of these phrases appear and disappear; by default all do.
         score: an object appears once its smoothed score has reached this (0..1).
-        settle_s: a change is a change when it has held for so many seconds; what is shorter is a flicker.
-        cooldown_s: no second event of a rule, kind and direction within so many seconds.
-        cooldown_of: of the same `track`, or of the same `phrase` whatever the track (alarms).
+        settle_s: a change counts once it has held this many seconds.
+        cooldown_s: no second event of the same rule, kind and direction within this many seconds.
+        cooldown_of: cool down per `track`, or per `phrase` whatever the track (alarms).
 
     Raises:
         ValueError: names repeat, a kind lacks what it needs, or a value is out of its range.

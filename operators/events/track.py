@@ -145,7 +145,7 @@ class LineWatch:
         Args:
             line: the line, the same in all calls.
             point: where the track stands, (x, y) in parts of the picture.
-            distance: of `point` from the line as `zones.distances` gives it.
+            distance: of `point` from the line as `distances` gives it.
             seen: the track now.
             settle_s: so long a side must be kept.
 

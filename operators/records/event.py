@@ -1,7 +1,7 @@
 """`groundstream.event/1`: one message about an event, as a record that is ready for JSON.
 
-`event-1.json` beside this file is the JSON Schema. Rounding as in `schema`: pixels to 2 decimals, scores to
-4, parts of the picture and seconds of the media clock to 6, wall times to milliseconds.
+`event-1.json` beside this file is the JSON Schema. Rounding as in `detection.py`: pixels to 2 decimals,
+scores to 4, parts of the picture and seconds of the media clock to 6, wall times to milliseconds.
 """
 
 from __future__ import annotations

@@ -20,30 +20,31 @@ class SourceOptions:
 
     semantics: AskedSemantics = "auto"
     """`file`: every frame, in order; the source waits for its consumer. `live`: the newest frame wins, and
-    what is dropped is counted. `auto`: live for cameras, file for all that ends."""
+    what is dropped is counted. `auto`: `live` for cameras, `file` for sources that have an end."""
 
     start_s: float | None = None
-    """First moment of a file, in seconds on its media clock, 0 or greater; by default its first frame."""
+    """Where to start in a file, in seconds on its media clock, 0 or greater; by default its first frame."""
 
     end_s: float | None = None
-    """A file is read up to this moment, without it, in seconds; later than `start_s`; all by default."""
+    """Where to end in a file (exclusive), in seconds on its media clock, later than --start; by default its
+    end."""
 
     fps: float | None = None
-    """Frames to keep per second of media time, greater than 0, never more than there are; all by default.
-    For images the rate at which they follow each other (1 by default)."""
+    """Keep at most this many frames per second of media time, greater than 0; by default all frames are kept.
+    For images: the rate at which they follow each other (1 by default)."""
 
     transport: Transport = "tcp"
-    """How RTSP carries the video; `udp` loses packets where the network does."""
+    """Transport of RTSP; `udp` loses packets where the network does."""
 
     hwaccel: str | None = None
-    """Hardware decoder (`cuda`, `qsv`, `vaapi`, ...); software where it cannot be had, and by default."""
+    """Hardware decoder (`cuda`, `qsv`, `vaapi`, ...); software where it is not available, and by default."""
 
     patience_s: float | None = None
     """Seconds of silence after which a camera counts as stalled, greater than 0; by default it follows the
     measured frame rate."""
 
     reconnect: bool = True
-    """Whether a camera that is away is tried again for ever; else its loss ends the source."""
+    """Whether an unreachable camera is retried indefinitely; otherwise its loss ends the source."""
 
     def __post_init__(self) -> None:
         for name, choices in (("semantics", get_args(AskedSemantics)), ("transport", get_args(Transport))):

@@ -30,7 +30,7 @@ class PhraseTracker:
         score: float,
         overlap_iou: float,
     ) -> None:
-        """Build an associator.
+        """Join a tracker with a memory of phrases.
 
         Args:
             stream_id: first part of every track's id.

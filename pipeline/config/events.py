@@ -1,4 +1,4 @@
-"""What is told of a stream, and what is kept of it."""
+"""Events, clips and recordings of a stream: what is emitted, and what is kept."""
 
 from __future__ import annotations
 
@@ -48,26 +48,26 @@ class ClipsConfig(Strict):
     main_key: ClassVar = "mode"
 
     mode: Literal["events", "always", "none"] = "none"
-    """Make clips of events, always (one after the other), or none."""
+    """Make clips of `events`, `always` (an unbroken chain), or `none`."""
 
     pre_s: Seconds = 5.0
-    """Seconds that a clip shows before its event."""
+    """Seconds of video before the event in a clip."""
 
     post_s: Seconds = 5.0
-    """Seconds that a clip shows after its event."""
+    """Seconds of video after the event in a clip."""
 
     longest_s: AboveZero = 300.0
-    """A clip goes on in a further one after so many seconds."""
+    """Split a clip into a further part after this many seconds."""
 
     pre_mb: AboveZero = 64.0
-    """Compressed video of a stream that is held in memory for the seconds before an event, in MB."""
+    """Memory per stream for the compressed video before an event, in MB."""
 
 
 class RecordingConfig(Strict):
     """Keeping the source's whole video, in files: `recording: true`, or the keys here."""
 
     segment_s: AboveZero = 60.0
-    """Seconds in one file of a recording."""
+    """Length of one file of a recording, in seconds."""
 
     @classmethod
     def written_out(cls, value: Any) -> Any:
@@ -91,7 +91,7 @@ class KeepConfig(Strict):
     keyword: ClassVar = "keep_{key}"
 
     gb: AboveZero | None = None
-    """Keep so many GB of video of a stream; the oldest goes first."""
+    """Keep at most this many GB of video per stream; the oldest is deleted first."""
 
     days: AboveZero | None = None
-    """Keep recordings and clips for so many days."""
+    """Delete recordings and clips after this many days."""

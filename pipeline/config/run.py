@@ -50,23 +50,24 @@ class ModelConfig(Strict):
     """Name or folder of a model; see `groundstream models`."""
 
     device: str = "auto"
-    """Where it runs: auto, cpu, cuda, cuda:1, mps."""
+    """Device that the model runs on: auto, cpu, cuda, cuda:1, mps."""
 
     dtype: Literal["auto", "float32", "bfloat16", "float16"] = "auto"
-    """Numbers that it counts in: auto (bfloat16 where that is fast), float32, bfloat16 or float16."""
+    """Numeric precision: auto (bfloat16 where that is fast), float32, bfloat16 or float16."""
 
     size_px: Annotated[int, Field(ge=32)] | None = None
-    """Short side of the model's picture in pixels, where it can vary; by default the model's own."""
+    """Short side of the model's input in pixels, for models that take several sizes; by default the
+    model's own."""
 
     max_batch: Annotated[int, Field(ge=1, le=256)] | None = None
-    """Most pictures in one batch; by default found by measuring on GPUs, by model on CPUs."""
+    """Largest batch of pictures; by default measured on GPUs, fixed per model on CPUs."""
 
     adapter: str = DEFAULT_ADAPTER
-    """Steady the model's features over time: cta (trained), ema (a plain mean), none, or a FILE that
-    `groundstream adapt` has made."""
+    """Temporal adapter, which steadies the model's features over time: cta (trained), ema (a running mean),
+    none, or a FILE that `groundstream adapt` has made."""
 
     adapter_memory_mb: Annotated[int, Field(ge=1)] = 1024
-    """Memory that the adapter may take for all streams together, in MB."""
+    """Memory limit of the adapter for all streams together, in MB."""
 
 
 class StreamConfig(Strict):
@@ -84,7 +85,7 @@ class StreamConfig(Strict):
     """The stream's name; by default made from its source."""
 
     phrases: tuple[str, ...] = ()
-    """What to look for in this stream; by default what the run looks for."""
+    """What to look for in this stream; by default the phrases of the run."""
 
     rules: Rules | None = None
     """Zones, lines and counts of this stream; by default those of the run."""
@@ -119,27 +120,27 @@ class TrackConfig(Strict):
     """How boxes become tracks, and when a track answers to a phrase."""
 
     tracker: Literal["bytetrack", "ocsort", "botsort"] = "bytetrack"
-    """How boxes of one frame are joined with those of the next: bytetrack, ocsort or botsort."""
+    """Tracking algorithm: bytetrack, ocsort or botsort."""
 
     score: Score | None = None
-    """Report objects from this score on, 0..1; by default the model's own."""
+    """Report objects with at least this score, 0..1; by default the model's own."""
 
     lost_s: Seconds = 1.0
-    """Give a track up after so many seconds unseen."""
+    """Drop a track unseen for this many seconds."""
 
     smooth_s: Seconds = 0.5
-    """Scores of phrases are smoothed over so many seconds (a time constant)."""
+    """Time constant in seconds over which a track's phrase scores are smoothed."""
 
     life_s: Seconds = 1.0
-    """A track keeps its phrase at least so many seconds before a better one takes over."""
+    """A track keeps its phrase for at least this many seconds before a better one replaces it."""
 
 
 class OutputConfig(Strict):
     """Where results go."""
 
     dir: Path | None = None
-    """Folder for detections.jsonl, annotated.mp4, events, clips and recordings; one below it for each of
-    several streams."""
+    """Folder for detections.jsonl, annotated.mp4, events, clips and recordings; with several streams, one
+    subfolder for each."""
 
     records: bool = True
     """Write records (detections.jsonl)."""
@@ -151,9 +152,9 @@ class OutputConfig(Strict):
     """Replace files of an earlier run."""
 
     sinks: tuple[str, ...] = ()
-    """Send results there too: jsonl:FILE (jsonl:- is standard output), csv:FILE, mot:FILE, coco:FILE,
-    redis://HOST/DB?stream=KEY&maxlen=N, mqtt://HOST/TOPIC, webhook+https://HOST/PATH. {stream} stands for the
-    stream's name."""
+    """Send results to this output, too: jsonl:FILE (jsonl:- is standard output), csv:FILE, mot:FILE,
+    coco:FILE, redis://HOST/DB?stream=KEY&maxlen=N, mqtt://HOST/TOPIC, webhook+https://HOST/PATH. {stream}
+    stands for the stream's name."""
 
 
 class RayConfig(Strict):
@@ -168,13 +169,13 @@ class RayConfig(Strict):
     """Join this Ray cluster (HOST:PORT, or auto for the one that this machine belongs to)."""
 
     detectors: Annotated[int, Field(ge=1)] | None = None
-    """Processes with a model; by default as many as fit on the GPUs, without any one on every machine."""
+    """Number of detector processes; by default as many as fit on the GPUs; without GPUs, one per machine."""
 
     gpus_per_detector: AboveZero = 1.0
-    """GPUs that a detector takes; 0.5 puts two on one."""
+    """GPUs per detector; 0.5 puts two detectors on one GPU."""
 
     cpus_per_stream: AboveZero = 0.1
-    """Processors that Ray reserves for a stream, which may use more; sets how many go to one machine."""
+    """Processors that Ray reserves for each stream, not a cap; decides how many streams go to one machine."""
 
     dashboard: bool = False
     """Start Ray's dashboard with the cluster."""
@@ -189,7 +190,7 @@ class MetricsConfig(Strict):
     """Serve Prometheus metrics on this port."""
 
     bind: str = "127.0.0.1"
-    """Address where metrics are listened for; there is no password."""
+    """Address to serve metrics on; there is no authentication."""
 
 
 class RunConfig(Strict):
@@ -202,7 +203,7 @@ class RunConfig(Strict):
     """What to look for, each in your own words."""
 
     sentence: str | None = None
-    """Look for the things that a sentence names."""
+    """Look for the things that this sentence names."""
 
     model: ModelConfig = ModelConfig()
     """The model, or its name alone."""
@@ -217,7 +218,7 @@ class RunConfig(Strict):
     """Clips, or when they are made alone."""
 
     recording: Annotated[RecordingConfig | None, BeforeValidator(RecordingConfig.written_out)] = None
-    """Keep the source's whole video too, in files."""
+    """Record the source's whole video too, in files."""
 
     keep: KeepConfig = KeepConfig()
     """How much video is kept."""
@@ -226,7 +227,7 @@ class RunConfig(Strict):
     """Where results go."""
 
     text_cache: str | None = None
-    """Where text features are kept: redis://..., a FILE, or none; by default a file of your own."""
+    """Cache of text features: redis://..., a FILE, or none; by default a file in your cache folder."""
 
     control: Path | None = None
     """Watch this file of phrases (one per line); a change takes effect with the next frame."""
