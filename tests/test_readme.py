@@ -1,5 +1,7 @@
 import re
 import shutil
+import tokenize
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -16,6 +18,9 @@ PAGES = [
     ROOT / "CHANGELOG.md",
 ]
 FOLDERS = "models|operators|pipeline|training|tests|benchmarks|configs|docs|src"
+PACKAGES = [ROOT / name for name in ("models", "operators", "pipeline", "training")]
+#: A paragraph that names files of the repository a model was ported from.
+ELSEWHERE = re.compile(r"\bSource: .*?(?:\n\n|\Z)", re.DOTALL)
 
 
 @pytest.mark.slow
@@ -79,7 +84,7 @@ def is_module(parts: list[str]) -> bool:
 
 @pytest.mark.parametrize("path", PAGES, ids=lambda p: p.name)
 def test_names_that_a_page_places_are_there(path: Path) -> None:
-    """`Name.method` in `operators/some/file.py`: both are defined in that file."""
+    """`Name.method` or `Name.field` in `operators/some/file.py`: both are defined in that file."""
     text, gone = path.read_text(encoding="utf-8"), []
     for name, file in re.findall(
         rf"`([A-Za-z_][\w.]*)`[^`\n]{{0,40}}\bin\s`((?:{FOLDERS})/[\w/]+\.py)`", text
@@ -87,7 +92,38 @@ def test_names_that_a_page_places_are_there(path: Path) -> None:
         code = (ROOT / file).read_text(encoding="utf-8") if (ROOT / file).exists() else ""
         parts = name.split(".")
         if not all(
-            re.search(rf"^\s*(?:class|def) {part}\b|^{part}\b.*=", code, re.MULTILINE) for part in parts
+            re.search(rf"^\s*(?:class|def) {part}\b|^{part}\b.*=|^    {part}: ", code, re.MULTILINE)
+            for part in parts
         ):
             gone.append(f"{name} in {file}")
     assert not gone, f"{path.name} names what is not there: {gone}"
+
+
+def told_in(path: Path) -> Iterator[str]:
+    """Yield the docstrings and comments of a source file."""
+    with path.open("rb") as file:
+        for token in tokenize.tokenize(file.readline):
+            if token.type == tokenize.COMMENT or (token.type == tokenize.STRING and '"""' in token.string):
+                yield token.string
+
+
+def is_file(name: str, named_by: Path) -> bool:
+    """Tell whether a file is there, from the root, a package, or a folder above the one that names it."""
+    places = [ROOT, *PACKAGES, *(above for above in named_by.parents if above.is_relative_to(ROOT))]
+    return any((place / name).exists() for place in places)
+
+
+@pytest.mark.parametrize("package", PACKAGES, ids=lambda p: p.name)
+def test_files_that_the_code_names_exist(package: Path) -> None:
+    """`operators/sources/decode.py`, `text/cache.py`, `decode.py`: in docstrings and comments.
+
+    `modeling_owlvit.py` and its like are files of transformers.
+    """
+    gone = [
+        f"{path.relative_to(ROOT)}: {name}"
+        for path in sorted(package.rglob("*.py"))
+        for text in told_in(path)
+        for name in re.findall(r"`((?!modeling_)[\w/.-]+\.(?:py|md))`", ELSEWHERE.sub("", text))
+        if not is_file(name, path)
+    ]
+    assert not gone, f"names what is not there: {gone}"
