@@ -14,8 +14,8 @@ from typer.core import TyperCommand
 ABOUT_RUN = "Find PHRASES in every frame of SOURCES, track them, write records and an annotated video."
 EXIT_CODES = """
 Exit codes: 0 done · 1 unexpected error · 2 wrong option or configuration · 3 a source cannot be read ·
-4 the model cannot be had · 5 an output cannot be written · 6 the detector gives no answers ·
-7 the Ray cluster cannot be had · 8 an adapter is no gain · 130 ended by Ctrl-C ·
+4 the model cannot be loaded · 5 an output cannot be written · 6 the detector gives no answers ·
+7 no Ray cluster that is large enough · 8 `adapt` found no improvement · 130 ended by Ctrl-C ·
 143 ended by SIGTERM (in both cases all files are finished).
 """
 
