@@ -49,6 +49,8 @@ class StreamRunner:
         self._detector: DetectorClient | None = None
         self._source: Source | None = None
         self._sinks: list[SinkWorker] = []
+        self._own_outputs: list[SinkWorker] = []  # of `_sinks`, without the owner, which never fails
+        self._owner_listens = False
         self._status: SourceStatus | None = None
         self._meter = StreamMeter()
         self._last: Position | None = None
@@ -90,14 +92,19 @@ class StreamRunner:
             existing=self._existing,
             further=[] if owner is None else [owner],
         )
+        self._own_outputs = self._sinks if owner is None else self._sinks[:-1]
         if self._tap is not None and self._tap.absent is not None:
             log.warning("stream %s: no clips, no recording: %s", self.spec.id, self._tap.absent)
         self._archive = build_archive(self.spec, self._outputs)
         self.worker = build_worker(self.spec, self._source, detector, self._sinks, self._archive)
 
-    def run(self, on_result: OnResult | None = None) -> None:
-        """Run to the end of the source or until `stop`; then close. What fails is kept in `error`."""
+    def run(self, on_result: OnResult | None = None, *, owner_listens: bool = False) -> None:
+        """Run to the end of the source or until `stop`; then close. What fails is kept in `error`.
+
+        A stream whose outputs have all failed ends, unless its owner takes results.
+        """
         assert self.worker is not None, "run before attach"
+        self._owner_listens = owner_listens
         try:
             for result in self.worker:
                 self._note(result)
@@ -110,6 +117,11 @@ class StreamRunner:
             self._note_error(error)
         finally:
             self.close()
+
+    def owner_left(self) -> None:
+        """Go on without the owner, which takes no results any more; end where no output is left either."""
+        self._owner_listens = False
+        self._stop_for_nobody()
 
     def step(self) -> FrameResult | None:
         """Answer one frame; None when the source has ended."""
@@ -194,7 +206,10 @@ class StreamRunner:
 
     def _sink_failed(self, sink: str, error: Exception) -> None:
         self._note_error(error)
-        if all(worker.failed for worker in self._sinks):
+        self._stop_for_nobody()
+
+    def _stop_for_nobody(self) -> None:
+        if not self._owner_listens and all(worker.failed for worker in self._own_outputs):
             self.stop()
 
     def _note_status(self, status: SourceStatus) -> None:

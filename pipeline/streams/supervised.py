@@ -124,14 +124,13 @@ class StandardOutput:
 
     @property
     def is_wanted(self) -> bool:
-        """Whether there is one."""
-        return bool(self._workers)
+        """Whether there is one that has not failed."""
+        return not all(worker.failed for worker in self._workers)
 
     @property
-    def was_all(self) -> bool:
-        """Whether all of them have failed and there is no output elsewhere: the stream runs for nobody."""
-        nowhere = self.elsewhere.dir is None and not self.elsewhere.sinks
-        return nowhere and all(worker.failed for worker in self._workers)
+    def is_all(self) -> bool:
+        """Whether there is no output elsewhere."""
+        return self.elsewhere.dir is None and not self.elsewhere.sinks
 
     def put(self, item: FrameResult | Event) -> None:
         """Write a result or an event."""
@@ -178,7 +177,7 @@ class SupervisedStream(Stream):
         self._attached: StreamProcess | None = None  # the same once it can be stopped and asked
         self._view = StreamView(StreamHealth(spec.id))
         self._results_before = 0  # of processes before this one; a file's own count goes on by itself
-        self._with_results = False
+        self._has_reader = False
         self._delivered = -1  # number of the last frame that was handed on here
 
     @property
@@ -219,7 +218,7 @@ class SupervisedStream(Stream):
         """Follow the stream to its end, through the deaths of its process."""
         if self._attached is None:
             return
-        self._with_results = on_result is not None or self._standard_output.is_wanted
+        self._has_reader = on_result is not None
         try:
             self._run(on_result)
         except GroundstreamError as error:
@@ -312,6 +311,11 @@ class SupervisedStream(Stream):
         log.warning("stream %s: its process has gone (%s); started again in %.1f s", self.id, lost, wait_s)
         return not self._stopping.wait(wait_s)
 
+    @property
+    def _with_results(self) -> bool:
+        """Whether anybody here takes results of the stream's process."""
+        return self._has_reader or self._standard_output.is_wanted
+
     def _go_on(self) -> None:
         """Start another process where the last one was."""
         view = self._view
@@ -330,8 +334,12 @@ class SupervisedStream(Stream):
 
     def _output_failed(self, sink: str, error: Exception) -> None:
         self.note_error(error)
-        if self._standard_output.was_all:
-            self.stop()
+        if self._with_results:
+            return
+        if self._standard_output.is_all:
+            self.stop()  # also where its process is only being started again
+        elif (process := self._attached) is not None:
+            process.tell(StreamHost.owner_left)  # it knows whether its own outputs have failed, too
 
     def _end(self) -> None:
         self._placement.release()

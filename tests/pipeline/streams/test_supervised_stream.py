@@ -12,6 +12,7 @@ from dying_processes import DyingDetector
 from groundstream.models.types import ModelInfo, Prompt
 from groundstream.operators.errors import OutputError, Reason, SourceError
 from groundstream.operators.frames import Frame, FrameResult, Position
+from groundstream.operators.sinks.record_files import JsonlSink
 from groundstream.operators.utils.backoff import Backoff
 from groundstream.pipeline.config.run import make_config
 from groundstream.pipeline.detectors.messages import ProcessLost
@@ -80,6 +81,9 @@ class Scripted:
 
     def give_up(self, reason: str) -> None:
         self.did.append(("give_up", reason))
+
+    def owner_left(self) -> None:
+        self.did.append(("owner_left", None))
 
     def stop(self) -> None:
         self.did.append(("stop", None))
@@ -230,3 +234,44 @@ def test_standard_output_is_written_here_and_once(
     make(first, second, output={"sinks": ["csv:-", f"csv:{tmp_path}/x.csv"]}).run(None)
     assert first.of("start") == [True]
     assert capfd.readouterr().out.startswith("x_min,")
+
+
+@pytest.mark.parametrize(
+    ("elsewhere", "has_reader", "told"),
+    [(False, False, ["stop"]), (True, False, ["owner_left"]), (False, True, []), (True, True, [])],
+)
+def test_a_stream_whose_standard_output_fails_runs_on_for_whoever_is_left(
+    make: Callable[..., SupervisedStream],
+    monkeypatch: pytest.MonkeyPatch,
+    tmp_path: Path,
+    elsewhere: bool,
+    has_reader: bool,
+    told: list[str],
+) -> None:
+    def fail(sink: JsonlSink, result: FrameResult) -> None:
+        raise OutputError("the pipe is closed")
+
+    monkeypatch.setattr(JsonlSink, "write", fail)
+    process = Scripted([updates(0, 1), updates(2, ended=True)])
+    sinks = ["jsonl:-", f"csv:{tmp_path}/x.csv"] if elsewhere else ["jsonl:-"]
+    stream = make(process, output={"sinks": sinks})
+    answer = process.updates
+
+    def updates_after_the_failure(wait_s: float) -> Updates:
+        if len(process.script) == 1:
+            # The worker's thread tells the stream of it, which ends while nobody asks.
+            assert failed.wait(60)
+        return answer(wait_s)
+
+    failed = threading.Event()
+    note = stream._output_failed
+
+    def failed_and_noted(sink: str, error: Exception) -> None:
+        note(sink, error)
+        failed.set()
+
+    monkeypatch.setattr(stream._standard_output._workers[0], "_on_error", failed_and_noted)
+    monkeypatch.setattr(process, "updates", updates_after_the_failure)
+    stream.run((lambda each: None) if has_reader else None)
+    assert isinstance(stream.error, OutputError)
+    assert [did for did, _ in process.did if did in ("stop", "owner_left")] == told
