@@ -177,10 +177,9 @@ class StreamRunner:
         """Stop, finish the outputs and free what the detector remembers; may be called twice."""
         reason = str(self.error) if self.error else "the run was stopped" if self._stopped else None
         self.stop()
+        if self.worker is not None:
+            self.worker.end(reason)
         archive, self._archive = self._archive, None
-        for event in archive.end(reason) if archive is not None else ():
-            for sink in self._sinks:
-                sink.put_event(event)
         for sink in self._sinks:
             sink.close()
         if archive is not None:
@@ -214,10 +213,8 @@ class StreamRunner:
 
     def _note_status(self, status: SourceStatus) -> None:
         self._status = status
-        archive = self._archive if status.state in ("stalled", "reconnecting") else None
-        for event in archive.interrupt(status.message) if archive is not None else ():
-            for sink in self._sinks:
-                sink.put_event(event)
+        if self.worker is not None and status.state in ("stalled", "reconnecting"):
+            self.worker.interrupt(status.message)
 
     def _note(self, result: FrameResult) -> None:
         self._meter.note(result)

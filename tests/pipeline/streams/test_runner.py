@@ -83,3 +83,35 @@ def test_a_stream_ends_when_its_owner_leaves_after_its_outputs(stream: StreamRun
 
     stream.run(leave, owner_listens=True)
     assert 100 < stream.view.results < FRAMES
+
+
+def test_events_stand_behind_their_frame_and_end_once_where_nothing_is_kept(
+    tmp_path: Path, detector: RemoteDetector
+) -> None:
+    seen: list[FrameResult | Event] = []
+    values = {"streams": [str(make_coloured(tmp_path / "clip.mp4", 30))], "phrases": PHRASES, "rules": {}}
+    runner = StreamRunner(StreamSpec("cam", make_config(values), False))
+    runner.open()
+    runner.attach(detector, OwnerSink(seen.append))
+    assert runner.worker is not None
+
+    for _ in range(20):
+        runner.step()
+    runner.worker.interrupt("the camera is away")
+    while runner.step() is not None:
+        pass
+    runner.close()
+    runner.worker.interrupt("the camera is away again")
+    runner.close()
+
+    frames = [item.frame.seq for item in seen if isinstance(item, FrameResult)]
+    new = [at for at, item in enumerate(seen) if isinstance(item, Event) and item.type == "new"]
+    ends = [item.truncated for item in seen if isinstance(item, Event) and item.type == "end"]
+    assert frames == list(range(30))  # what was on its way is answered, and begins nothing
+    assert len(new) == len(PHRASES)
+    for at in new:
+        frame = next(item.frame for item in reversed(seen[:at]) if isinstance(item, FrameResult))
+        event = seen[at]
+        assert isinstance(event, Event)
+        assert frame.seq == event.after.seq
+    assert ends == ["the camera is away"] * len(PHRASES)
