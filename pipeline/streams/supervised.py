@@ -24,11 +24,11 @@ from groundstream.operators.urls import mask
 from groundstream.pipeline.config.run import OutputConfig
 from groundstream.pipeline.detectors.messages import DetectorLink, ProcessLost
 from groundstream.pipeline.detectors.pool import DetectorPool
-from groundstream.pipeline.detectors.restarts import StreamRestarts
 from groundstream.pipeline.observe.health import StreamHealth
 from groundstream.pipeline.streams.base import OnResult, Stream, StreamSpec, StreamView
 from groundstream.pipeline.streams.host import LogLine, StreamHost, Updates
 from groundstream.pipeline.streams.outputs import StreamOutputs
+from groundstream.pipeline.streams.restarts import StreamRestarts
 
 log = logging.getLogger("groundstream.supervisor")
 

@@ -17,10 +17,11 @@ from groundstream.operators.utils.backoff import Backoff
 from groundstream.pipeline.config.run import make_config
 from groundstream.pipeline.detectors.messages import ProcessLost
 from groundstream.pipeline.detectors.pool import DetectorPool
-from groundstream.pipeline.detectors.restarts import CircuitBreaker, RestartBudget, StreamRestarts
+from groundstream.pipeline.detectors.restarts import RestartBudget
 from groundstream.pipeline.observe.health import StreamHealth
 from groundstream.pipeline.streams.base import StreamSpec, StreamView
 from groundstream.pipeline.streams.host import LogLine, Updates
+from groundstream.pipeline.streams.restarts import CircuitBreaker, StreamRestarts
 from groundstream.pipeline.streams.supervised import SupervisedStream
 
 PROMPT = Prompt.of(["red car"])
