@@ -97,7 +97,9 @@ def existing_video(path: Path) -> ExistingOutput:
     return ExistingOutput(frames - 1, parts=parts)
 
 
-def go_on_after(resume: Resume, outputs: Iterable[ExistingOutput], records: Path | None) -> Position | None:
+def resume_position(
+    resume: Resume, outputs: Iterable[ExistingOutput], records: Path | None
+) -> Position | None:
     """Return the frame after which a stream goes on; None: from its beginning.
 
     Args:

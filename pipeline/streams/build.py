@@ -49,7 +49,7 @@ def build_source(
         options = dataclasses.replace(options, start_s=max(0.0, after.time_s))
     source = open_source(spec.stream.source, spec.id, options, on_status=on_status, tap=tap)
     if after is not None:
-        source.go_on_after(after)
+        source.resume_after(after)
     return source
 
 

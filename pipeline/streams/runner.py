@@ -11,7 +11,7 @@ from groundstream.operators.detector import DetectorClient
 from groundstream.operators.errors import GroundstreamError
 from groundstream.operators.frames import FrameResult, Position
 from groundstream.operators.sinks import Sink, SinkWorker
-from groundstream.operators.sinks.resume import ExistingOutput, Resume, go_on_after
+from groundstream.operators.sinks.resume import ExistingOutput, Resume, resume_position
 from groundstream.operators.sources import Source, SourceStatus
 from groundstream.pipeline.observe.health import StreamMeter, stream_health
 from groundstream.pipeline.streams.base import OnResult, StreamSpec, StreamView
@@ -66,7 +66,7 @@ class StreamRunner:
         Raises:
             SourceError: it cannot be read.
         """
-        after = self._go_on_after(self.spec.resume) if self.spec.resume is not None else None
+        after = self._resume_position(self.spec.resume) if self.spec.resume is not None else None
         self._source = build_source(self.spec, self._note_status, after, self._tap)
 
     def check_outputs(self) -> None:
@@ -191,10 +191,10 @@ class StreamRunner:
         if (archive := self._archive) is not None:
             archive.add_segment(segment)
 
-    def _go_on_after(self, resume: Resume) -> Position | None:
+    def _resume_position(self, resume: Resume) -> Position | None:
         """Return the frame after which the stream goes on."""
         self._existing = self._outputs.existing(resume)
-        after = go_on_after(resume, self._existing.values(), self._outputs.records)
+        after = resume_position(resume, self._existing.values(), self._outputs.records)
         place = f"frame {after.seq}" if after else "its beginning"
         log.info("stream %s: goes on after %s", self.spec.id, place)
         return after

@@ -252,7 +252,7 @@ class SupervisedStream(Stream):
         while True:
             try:
                 if not is_first:
-                    self._go_on()
+                    self._resume()
                 self._follow(on_result)
                 return
             except ProcessLost as lost:
@@ -316,7 +316,7 @@ class SupervisedStream(Stream):
         """Whether anybody here takes results of the stream's process."""
         return self._has_reader or self._standard_output.is_wanted
 
-    def _go_on(self) -> None:
+    def _resume(self) -> None:
         """Start another process where the last one was."""
         view = self._view
         # What was delivered here is a limit only where somebody here takes results; files know by themselves.
