@@ -12,8 +12,9 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 from groundstream.operators.clips.job import ClipWriter, left_behind
-from groundstream.operators.clips.manager import ClipManager, ClipSettings
+from groundstream.operators.clips.manager import ClipManager
 from groundstream.operators.clips.renderer import Renderer
+from groundstream.operators.clips.settings import ClipSettings
 from groundstream.operators.clips.spec import ClipFiles, Shape
 from groundstream.operators.events.engine import STREAM_ENDED
 from groundstream.operators.events.event import Event, Sighting
@@ -39,18 +40,18 @@ class ArchiveSettings:
     """What is kept of a stream.
 
     Attributes:
+        ring_bytes: compressed video that is held in memory for the seconds before an event.
         clips: which clips are made; None makes none.
         shapes: zones and lines that are drawn into them.
         file_s: length of a recording's files in seconds; None records nothing.
-        ring_bytes: compressed video that is held in memory for the seconds before an event.
         most_bytes: size of all recordings and clips of the stream; None has no limit.
         most_age_s: they go this long after they were finished; None keeps them.
     """
 
+    ring_bytes: int
     clips: ClipSettings | None = None
     shapes: tuple[Shape, ...] = ()
     file_s: float | None = None
-    ring_bytes: int = 64 * 2**20
     most_bytes: int | None = None
     most_age_s: float | None = None
 

@@ -7,6 +7,7 @@ from typing import Annotated, Any, ClassVar, Literal
 
 from pydantic import BeforeValidator, model_validator
 
+from groundstream.operators.clips.settings import ClipMode, ClipSettings
 from groundstream.operators.events.rules import StreamRules
 from groundstream.pipeline.config.base import AboveZero, Seconds, Strict
 
@@ -47,16 +48,16 @@ class ClipsConfig(Strict):
 
     main_key: ClassVar = "mode"
 
-    mode: Literal["events", "always", "none"] = "none"
+    mode: Literal[ClipMode, "none"] = "none"
     """Make clips of events, always (one after the other), or none."""
 
-    pre_s: Seconds = 5.0
+    pre_s: Seconds = ClipSettings.pre_s
     """Seconds that a clip shows before its event."""
 
-    post_s: Seconds = 5.0
+    post_s: Seconds = ClipSettings.post_s
     """Seconds that a clip shows after its event."""
 
-    longest_s: AboveZero = 300.0
+    longest_s: AboveZero = ClipSettings.longest_s
     """A clip goes on in a further one after so many seconds."""
 
     pre_mb: AboveZero = 64.0

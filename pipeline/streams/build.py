@@ -119,7 +119,7 @@ def stream_rules(config: RunConfig) -> StreamRules | None:
 
 def archive_settings(config: RunConfig) -> ArchiveSettings:
     """Return what is kept of the only stream of `config`."""
-    from groundstream.operators.clips.manager import ClipSettings
+    from groundstream.operators.clips.settings import ClipSettings
     from groundstream.operators.clips.spec import shapes_of
     from groundstream.operators.recording.archive import ArchiveSettings
 
@@ -129,7 +129,13 @@ def archive_settings(config: RunConfig) -> ArchiveSettings:
     return ArchiveSettings(
         clips=None
         if clips.mode == "none"
-        else ClipSettings(clips.mode, clips.pre_s, clips.post_s, clips.longest_s, late_s),
+        else ClipSettings(
+            mode=clips.mode,
+            pre_s=clips.pre_s,
+            post_s=clips.post_s,
+            longest_s=clips.longest_s,
+            late_s=late_s,
+        ),
         shapes=shapes_of(rules),
         file_s=config.recording.segment_s if config.recording is not None else None,
         ring_bytes=_ring_bytes(config),

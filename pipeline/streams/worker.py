@@ -206,14 +206,12 @@ class StreamWorker:
             "detect": _ms(answered - pending.request.asked_s),
             "track": _ms(time.perf_counter() - answered),
         }
-        info = self._detector.info
         return FrameResult(
             pending.frame,
             pending.request.prompt,
-            info,
+            self._detector.info,
             found,
             stale=raw is None,
-            adapter=info.adapter,
             timing_ms=timing,
         )
 

@@ -18,7 +18,7 @@ LOST = "the camera is away"
 
 
 def test_the_recording_is_there_while_the_source_is_away(tmp_path: Path) -> None:
-    archive = StreamArchive("cam", ArchiveSettings(file_s=60.0), tmp_path)
+    archive = StreamArchive("cam", ArchiveSettings(ring_bytes=2**26, file_s=60.0), tmp_path)
     segments = tapped(make_video(tmp_path / "in.mp4"))[1]
     for segment in segments:
         archive.add_segment(segment)
@@ -35,7 +35,10 @@ def test_the_recording_is_there_while_the_source_is_away(tmp_path: Path) -> None
 
 
 def test_events_without_clips_reach_the_index(tmp_path: Path) -> None:
-    archive, rules = StreamArchive("cam", ArchiveSettings(), tmp_path), RuleEngine("cam", EVERYWHERE)
+    archive, rules = (
+        StreamArchive("cam", ArchiveSettings(ring_bytes=2**26), tmp_path),
+        RuleEngine("cam", EVERYWHERE),
+    )
     events, result = rules.update(frame_result(0.0, [Thing(0.5, 0.5)]))
     assert archive.add(result, events) == events
     archive.end(None, rules.end("the stream has ended"))
