@@ -10,6 +10,7 @@ import dataclasses
 from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING
 
+from groundstream.operators.clips.settings import ClipSettings
 from groundstream.operators.detector import DetectorClient, Letterbox
 from groundstream.operators.events.engine import GONE_S, RuleEngine
 from groundstream.operators.events.rules import StreamRules
@@ -119,23 +120,23 @@ def stream_rules(config: RunConfig) -> StreamRules | None:
 
 def archive_settings(config: RunConfig) -> ArchiveSettings:
     """Return what is kept of the only stream of `config`."""
-    from groundstream.operators.clips.settings import ClipSettings
     from groundstream.operators.clips.spec import shapes_of
     from groundstream.operators.recording.archive import ArchiveSettings
 
     clips, rules = config.clips, stream_rules(config)
     # An event is told when it has settled, and what is gone when it has been lost and missed for a while.
     late_s = (rules.settle_s if rules is not None else 0.0) + config.track.lost_s + GONE_S + _MARGIN_S
-    return ArchiveSettings(
-        clips=None
-        if clips.mode == "none"
-        else ClipSettings(
+    clip_settings = None
+    if clips.mode != "none":
+        clip_settings = ClipSettings(
             mode=clips.mode,
             pre_s=clips.pre_s,
             post_s=clips.post_s,
             longest_s=clips.longest_s,
             late_s=late_s,
-        ),
+        )
+    return ArchiveSettings(
+        clips=clip_settings,
         shapes=shapes_of(rules),
         file_s=config.recording.segment_s if config.recording is not None else None,
         ring_bytes=_ring_bytes(config),
