@@ -329,7 +329,7 @@ def _summary(console: Console, config: RunConfig, streams: Sequence[Stream]) -> 
 
 def _sentence(stream: Stream) -> str:
     view = stream.view
-    lost = ", ".join(f"{count} {reason}" for reason, count in sorted(view.health.dropped.items()))
+    lost = ", ".join(f"{count} {reason}" for reason, count in sorted(view.dropped.items()))
     tail = f"; dropped: {lost}" if lost else ""
     tail += f"; {view.health.restarts} restarts" if view.health.restarts else ""
     return f"{stream.id}: {view.results} frames{tail}"

@@ -157,6 +157,7 @@ class StreamRunner:
             live=source is not None and source.semantics == "live",
             duration_s=source.info.duration_s if source and source.info else None,
             results=self._results,
+            dropped=health.dropped,
             last=self._last,
         )
 

@@ -11,6 +11,7 @@ import contextlib
 import dataclasses
 import logging
 import threading
+from collections import Counter
 from collections.abc import Callable
 from typing import Concatenate, ParamSpec, Protocol, TypeVar
 
@@ -175,8 +176,7 @@ class SupervisedStream(Stream):
         self._stopping = threading.Event()
         self._process: StreamProcess | None = None
         self._attached: StreamProcess | None = None  # the same once it can be stopped and asked
-        self._view = StreamView(StreamHealth(spec.id))
-        self._results_before = 0  # of processes before this one; a file's own count goes on by itself
+        self._view = self._before = StreamView(StreamHealth(spec.id))  # before: when its process was replaced
         self._has_reader = False
         self._delivered = -1  # number of the last frame that was handed on here
 
@@ -187,7 +187,7 @@ class SupervisedStream(Stream):
         health = dataclasses.replace(view.health, restarts=self._restarts.count)
         if self.error is not None:
             health = dataclasses.replace(health, state="failed", message=str(self.error))
-        return dataclasses.replace(view, health=health, results=view.results + self._results_before)
+        return dataclasses.replace(view, health=health)
 
     def open(self) -> None:
         """Start the process and open the source in it.
@@ -272,7 +272,7 @@ class SupervisedStream(Stream):
             self._placement.follow(process, lost=updates.detector_lost)
 
     def _take(self, updates: Updates, on_result: OnResult | None) -> None:
-        self._view = updates.view
+        self._view = self._with_before(updates.view)
         for line in updates.lines:
             repeat(line)
         if updates.view.last is not None:
@@ -322,7 +322,6 @@ class SupervisedStream(Stream):
         # What was delivered here is a limit only where somebody here takes results; files know by themselves.
         delivered = self._delivered if self._with_results else None
         resume = Resume(view.last, delivered, live=view.live, has_end=view.duration_s is not None)
-        self._results_before += view.results if view.live else 0
         self._spawn_and_open(resume)
         self.attach()
 
@@ -330,7 +329,20 @@ class SupervisedStream(Stream):
         config = self.spec.config.model_copy(update={"output": self._standard_output.elsewhere})
         spec = dataclasses.replace(self.spec, config=config, resume=resume)
         self._process = self._spawn()
-        self._view = self._process.ask(StreamHost.open, spec)
+        view = self._process.ask(StreamHost.open, spec)
+        # Only now: a process that dies before it is open has counted nothing.
+        self._before = self._view
+        self._view = self._with_before(view)
+
+    def _with_before(self, view: StreamView) -> StreamView:
+        """Return a process's view with the counts of those before it; a file's results count them anyway."""
+        before = self._before
+        dropped = Counter(before.dropped)
+        dropped.update(view.dropped)
+        results = before.results + view.results if view.live else max(before.results, view.results)
+        # A process that dies before its first frame must not make the next one begin anew.
+        last = view.last or before.last
+        return dataclasses.replace(view, results=results, dropped=dict(dropped), last=last)
 
     def _output_failed(self, sink: str, error: Exception) -> None:
         self.note_error(error)

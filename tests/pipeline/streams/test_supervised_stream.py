@@ -2,7 +2,7 @@ from __future__ import annotations
 
 import logging
 import threading
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -34,9 +34,15 @@ def result(seq: int) -> FrameResult:
     return FrameResult(frame, PROMPT, info, ())
 
 
-def updates(*seqs: int, ended: bool = False, live: bool = False, **values: Any) -> Updates:
+def updates(
+    *seqs: int,
+    ended: bool = False,
+    live: bool = False,
+    dropped: Mapping[str, int] | None = None,
+    **values: Any,
+) -> Updates:
     last = Position(1, seqs[-1], seqs[-1] / 10, tracks=3) if seqs else None
-    view = StreamView(StreamHealth("cam"), live=live, results=len(seqs), last=last)
+    view = StreamView(StreamHealth("cam"), live=live, results=len(seqs), dropped=dropped or {}, last=last)
     known = {"error": None, "detector_lost": False, "lines": ()} | values
     return Updates(view, tuple(result(seq) for seq in seqs), ended=ended, **known)
 
@@ -139,6 +145,30 @@ def test_a_process_that_dies_is_replaced_where_it_was(make: Callable[..., Superv
     assert (resume.last, resume.delivered, resume.live) == (Position(1, 2, 0.2, 3), 2, False)
     assert first.of("kill")
     assert stream.view.health.restarts == 1
+
+
+def dies_in(method: str) -> Scripted:
+    """Return a process that dies before it has begun."""
+    process = Scripted([])
+
+    def die(*arguments: Any) -> None:
+        raise LOST
+
+    setattr(process, method, die)
+    return process
+
+
+@pytest.mark.parametrize("method", ["open", "attach"])
+def test_counts_and_place_of_a_camera_go_on_through_all_its_processes(
+    make: Callable[..., SupervisedStream], method: str
+) -> None:
+    first = Scripted([updates(0, 1, live=True, dropped={"queue_full": 5, "fps": 1}), LOST])
+    second = Scripted([updates(2, 3, 4, live=True, dropped={"queue_full": 2}, ended=True)])
+    stream = make(first, dies_in(method), second)
+    stream.run(None)
+    assert (stream.view.results, stream.view.dropped) == (5, {"queue_full": 7, "fps": 1})
+    (resume,) = second.of("open")
+    assert resume.last == Position(1, 1, 0.1, tracks=3)
 
 
 def test_a_file_that_always_dies_at_the_same_frame_is_given_up(make: Callable[..., SupervisedStream]) -> None:
