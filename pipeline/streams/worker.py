@@ -5,8 +5,9 @@
 Where frames are dropped: never here. Before it, `operators/sources/decode.py` leaves out what `--fps` does
 not ask for (`Sampler`), and in a live stream `operators/sources/queues.py` those that a newer one has
 overtaken while this loop was busy. Behind it, `operators/sinks/worker.py` drops results of a live stream that
-a slow output has no room for. `StreamHealth.dropped` counts all but the first by reason. In a file every part waits
-for the slowest, so that nothing is lost. A frame without an answer is not dropped: its result is `stale`.
+a slow output has no room for. `StreamHealth.dropped` counts all but the first by reason. In a file every part
+waits for the slowest, so that nothing is lost. A frame without an answer is not dropped: its result is
+`stale`.
 """
 
 from __future__ import annotations
