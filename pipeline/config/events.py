@@ -8,15 +8,14 @@ from typing import Annotated, Any, ClassVar, Literal
 from pydantic import BeforeValidator, model_validator
 
 from groundstream.operators.clips.settings import ClipMode, ClipSettings
-from groundstream.operators.events.rules import StreamRules
+from groundstream.operators.events.rules import TABLES, StreamRules
 from groundstream.pipeline.config.base import AboveZero, Seconds, Strict
-
-#: Tables of rules: a file has their rows by name (`zones: {gate: {...}}`), the rules as values with a name.
-TABLES = ("zones", "lines", "counts")
 
 
 def rows_with_names(rules: Any) -> Any:
     """Return rules as they are written in the shape that `StreamRules` has.
+
+    A file has rows of a table by name (`zones: {gate: {...}}`), the rules as values that know their names.
 
     Raises:
         ValueError: the rows of a table are not told apart by names, or one says its name twice.
