@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from coloured import PHRASES, make_coloured
 from dying_processes import DyingDetector
 
 from groundstream.models.types import ModelInfo, Prompt
@@ -20,7 +21,7 @@ from groundstream.pipeline.detectors.pool import DetectorPool
 from groundstream.pipeline.detectors.restarts import RestartBudget
 from groundstream.pipeline.observe.health import StreamHealth
 from groundstream.pipeline.streams.base import StreamSpec, StreamView
-from groundstream.pipeline.streams.host import LogLine, Updates
+from groundstream.pipeline.streams.host import LogLine, StreamHost, Updates
 from groundstream.pipeline.streams.restarts import CircuitBreaker, StreamRestarts
 from groundstream.pipeline.streams.supervised import SupervisedStream
 
@@ -306,3 +307,40 @@ def test_a_stream_whose_standard_output_fails_runs_on_for_whoever_is_left(
     stream.run((lambda each: None) if has_reader else None)
     assert isinstance(stream.error, OutputError)
     assert [did for did, _ in process.did if did in ("stop", "owner_left")] == told
+
+
+class HereProcess:
+    """A real host of a stream, in this process."""
+
+    def __init__(self) -> None:
+        self.host = StreamHost()
+
+    def ask(self, method: Callable[..., Any], *arguments: Any) -> Any:
+        return method(self.host, *arguments)
+
+    tell = ask
+
+    def kill(self) -> None:
+        """Nothing is left to end: these streams come to their end."""
+
+
+@pytest.mark.parametrize("reads_standard_output", [False, True])
+def test_a_stream_whose_disk_is_full_goes_on_only_for_standard_output(
+    pool: DetectorPool, tmp_path: Path, capfd: pytest.CaptureFixture[str], reads_standard_output: bool
+) -> None:
+    frames = 400
+    clip = make_coloured(tmp_path / "clip.mp4", frames)
+    sinks = ["jsonl:/dev/full", "jsonl:-"] if reads_standard_output else ["jsonl:/dev/full"]
+    config = make_config({"streams": [str(clip)], "phrases": PHRASES, "output": {"sinks": sinks}})
+    stream = SupervisedStream(StreamSpec("cam", config, False), HereProcess, pool)
+    stream.open()
+    stream.attach()
+    stream.run(None)
+    assert isinstance(stream.error, OutputError)
+    assert "the disk is full" in str(stream.error)
+    written = capfd.readouterr().out.splitlines()
+    if reads_standard_output:
+        assert len(written) == stream.view.results == frames
+    else:
+        assert written == []
+        assert stream.view.results < frames
