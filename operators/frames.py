@@ -119,7 +119,6 @@ class FrameResult:
         model: which model answered, and with which adapter.
         objects: what was found, one entry per object.
         stale: True when the detector gave no answer for this frame; `objects` then mean nothing.
-        adapter: the temporal adapter that the model answered with.
         timing_ms: milliseconds by stage (`decode`, `letterbox`, `detect`, `track`).
         ruled: whether there are rules, so that the objects' zones are known.
     """
@@ -129,7 +128,6 @@ class FrameResult:
     model: ModelInfo
     objects: tuple[SeenObject, ...]
     stale: bool = False
-    adapter: str = "none"
     timing_ms: Mapping[str, float] = field(default_factory=dict)
     ruled: bool = False
 

@@ -12,9 +12,10 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from groundstream.operators.clips.job import ClipWriter, left_behind
-    from groundstream.operators.clips.manager import ClipManager, ClipSettings
+    from groundstream.operators.clips.manager import ClipManager
     from groundstream.operators.clips.render import render_span
     from groundstream.operators.clips.renderer import Renderer
+    from groundstream.operators.clips.settings import ClipSettings
     from groundstream.operators.clips.spec import ClipFiles, ClipSpec, Span, clip_name
 
 __all__ = [
@@ -33,7 +34,7 @@ __all__ = [
 _HOMES = {
     "ClipFiles": "spec",
     "ClipManager": "manager",
-    "ClipSettings": "manager",
+    "ClipSettings": "settings",
     "ClipSpec": "spec",
     "ClipWriter": "job",
     "Renderer": "renderer",

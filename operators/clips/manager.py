@@ -7,12 +7,12 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from math import inf
 from pathlib import Path
-from typing import Literal
 
 from groundstream.operators.clips.job import PENDING, ClipWriter
+from groundstream.operators.clips.settings import ClipSettings
 from groundstream.operators.clips.spec import ClipSpec, Shape, Span, clip_name
 from groundstream.operators.clips.timeline import LONGEST_GAP_S, SAME_S, Observation, Timeline, observation_of
 from groundstream.operators.events.event import Event
@@ -21,45 +21,8 @@ from groundstream.operators.records import event_record
 from groundstream.operators.video.segment import Segment
 
 _OBSERVATION_BYTES, _OBJECT_BYTES = 200, 200  # what an observation and an object of it take in memory, about
-#: An event may be emitted so many seconds after it began: it must last a while to be no flicker, and a track
-#: is only gone when it has not been seen for a while.
-LATE_S = 3.0
 #: A clip whose last pictures have not come this long after its end is made without them.
 PATIENCE_S = 120.0
-
-
-@dataclass(frozen=True)
-class ClipSettings:
-    """Which clips are made.
-
-    Attributes:
-        mode: `events` makes a clip of each event, and one of events that overlap; `always` makes an unbroken
-            chain of clips.
-        pre_s: seconds before an event that belong to its clip.
-        post_s: seconds after it.
-        longest_s: a clip that would be longer goes on in another part.
-        late_s: seconds after its beginning at which an event is emitted, at most.
-    """
-
-    mode: Literal["events", "always"] = "events"
-    pre_s: float = 5.0
-    post_s: float = 5.0
-    longest_s: float = 300.0
-    late_s: float = LATE_S
-
-    @property
-    def reach_s(self) -> float:
-        """How far back the stream's last segments must reach, in seconds."""
-        return self.pre_s + self.late_s
-
-    def __post_init__(self) -> None:
-        if self.mode not in ("events", "always"):
-            raise ValueError(f"expected the mode events or always, but got {self.mode!r}")
-        if min(self.pre_s, self.post_s, self.late_s) < 0 or self.longest_s < 1:
-            raise ValueError(
-                "expected pre_s, post_s and late_s of at least 0 and longest_s of at least 1 second, but got "
-                f"{self.pre_s}, {self.post_s}, {self.late_s} and {self.longest_s}"
-            )
 
 
 class ClipManager:

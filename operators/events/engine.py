@@ -25,6 +25,7 @@ from groundstream.operators.frames import Frame, FrameResult, SeenObject
 GONE_S = 1.0
 NEW_EPOCH = "the source was connected anew"
 CLOCK_BACK = "the media clock went back"
+STREAM_ENDED = "the stream has ended"
 
 
 class RuleUpdate(NamedTuple):
@@ -42,7 +43,8 @@ class RuleEngine:
 
     Only confirmed tracks count. A lost one neither moves nor leaves until it is gone: there is nothing of it
     for `GONE_S`. Where the media clock starts anew or goes back, all that is open
-    ends truncated and tracks begin anew. What is kept is bounded by the tracks that live.
+    ends truncated and tracks begin anew. What is kept is bounded by the tracks that live. Call one
+    method at a time, from any thread.
 
     Args:
         stream_id: the stream's name in every event.
@@ -55,10 +57,13 @@ class RuleEngine:
         self._tracks: dict[str, TrackRules] = {}
         self._counts = self._new_counts()
         self._epoch, self._now_s = 0, 0.0
+        self._newest = self._over = 0  # epochs: of the last result, and the last that is over
 
     def update(self, result: FrameResult) -> RuleUpdate:
         """Take the result of the next frame; a stale one changes nothing."""
-        if result.stale:
+        self._newest = result.frame.epoch
+        # What was on its way when the source was lost begins nothing: nobody would end it.
+        if result.stale or self._newest <= self._over:
             return RuleUpdate((), result)
         frame, events = result.frame, list(self._clock(result.frame))
         for seen in self._seen(frame, result.objects):
@@ -73,6 +78,11 @@ class RuleEngine:
         tracks = (self._tracks.get(seen.track_id) for seen in result.objects)
         zones = [() if track is None else track.zones for track in tracks]
         return RuleUpdate(tuple(events), result.with_zones(zones))
+
+    def interrupt(self, reason: str) -> tuple[Event, ...]:
+        """End what is open where the source is lost for now: its epoch is over, and tells nothing more."""
+        self._over = self._newest
+        return self.end(reason)
 
     def end(self, reason: str) -> tuple[Event, ...]:
         """Return the ends of all events that are open, truncated for `reason`; nothing is open then."""

@@ -9,10 +9,10 @@ from __future__ import annotations
 
 import math
 from collections import Counter
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from itertools import combinations
-from typing import Literal, get_args
+from typing import Literal, NamedTuple, get_args
 
 from groundstream.operators.events.event import EventKind
 
@@ -22,8 +22,30 @@ Direction = Literal["left", "right"]
 ON_LINE = 0.002
 _LEAST_AREA = 1e-6  # of the picture: one pixel of a megapixel
 Cooled = Literal["track", "phrase"]
+#: Tables of rules whose rows are told apart by their names.
+TABLES = ("zones", "lines", "counts")
+
+
+class KindOfEvent(NamedTuple):
+    """A kind of event: what it needs in words, and whether the rules have it."""
+
+    needs: str
+    is_there: Callable[[StreamRules], bool]
+
+
+_KINDS: dict[EventKind, KindOfEvent] = {
+    "appear": KindOfEvent("nothing", lambda rules: True),
+    "disappear": KindOfEvent("nothing", lambda rules: True),
+    "zone_enter": KindOfEvent("a zone", lambda rules: bool(rules.zones)),
+    "zone_exit": KindOfEvent("a zone", lambda rules: bool(rules.zones)),
+    "line_cross": KindOfEvent("a line", lambda rules: bool(rules.lines)),
+    "dwell": KindOfEvent(
+        "a zone with dwell_s", lambda rules: any(zone.dwell_s is not None for zone in rules.zones)
+    ),
+    "count": KindOfEvent("a count", lambda rules: bool(rules.counts)),
+}
 #: Kinds that rules make; `recording` is emitted by those who record.
-RULE_KINDS: tuple[EventKind, ...] = tuple(kind for kind in get_args(EventKind) if kind != "recording")
+RULE_KINDS = tuple(_KINDS)
 
 
 @dataclass(frozen=True)
@@ -190,11 +212,7 @@ class StreamRules:
 
     def _possible(self) -> set[EventKind]:
         """Return the kinds that these zones, lines and counts can give."""
-        kinds: set[EventKind] = {"appear", "disappear"}
-        kinds |= {"zone_enter", "zone_exit"} if self.zones else set()
-        kinds |= {"dwell"} if any(zone.dwell_s is not None for zone in self.zones) else set()
-        kinds |= {"line_cross"} if self.lines else set()
-        return kinds | ({"count"} if self.counts else set())
+        return {kind for kind, about in _KINDS.items() if about.is_there(self)}
 
     def _check_counts(self) -> None:
         known = {zone.name for zone in self.zones}
@@ -206,19 +224,12 @@ class StreamRules:
                 )
 
     def _check_kinds(self) -> None:
-        needs = {
-            "dwell": "a zone with dwell_s",
-            "line_cross": "a line",
-            "count": "a count",
-            "zone_enter": "a zone",
-            "zone_exit": "a zone",
-        }
         for kind in self.events or ():
             if kind not in RULE_KINDS:
                 raise ValueError(f"expected events of {', '.join(RULE_KINDS)}, but got {kind!r}")
             if kind not in self._possible():
                 raise ValueError(
-                    f"events of the kind {kind} need {needs[kind]}; add one, or leave {kind} out"
+                    f"events of the kind {kind} need {_KINDS[kind].needs}; add one, or leave {kind} out"
                 )
 
 

@@ -1,4 +1,4 @@
-"""What is emitted and kept of one stream: its events, its clips, its recording, and the index of them all."""
+"""What is kept of one stream: its clips, its recording, and the index of them and of its events."""
 
 from __future__ import annotations
 
@@ -12,12 +12,12 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 from groundstream.operators.clips.job import ClipWriter, left_behind
-from groundstream.operators.clips.manager import ClipManager, ClipSettings
+from groundstream.operators.clips.manager import ClipManager
 from groundstream.operators.clips.renderer import Renderer
-from groundstream.operators.clips.spec import ClipFiles, shapes_of
-from groundstream.operators.events.engine import RuleEngine
+from groundstream.operators.clips.settings import ClipSettings
+from groundstream.operators.clips.spec import ClipFiles, Shape
+from groundstream.operators.events.engine import STREAM_ENDED
 from groundstream.operators.events.event import Event, Sighting
-from groundstream.operators.events.rules import StreamRules
 from groundstream.operators.frames import FrameResult
 from groundstream.operators.recording.budget import DiskBudget, StreamFolders
 from groundstream.operators.recording.files import RecordedFile, RecordingChange
@@ -40,54 +40,48 @@ class ArchiveSettings:
     """What is kept of a stream.
 
     Attributes:
-        rules: what is emitted; None emits nothing.
-        clips: which clips are made; None makes none.
-        file_s: length of a recording's files in seconds; None records nothing.
         ring_bytes: compressed video that is held in memory for the seconds before an event.
+        clips: which clips are made; None makes none.
+        shapes: zones and lines that are drawn into them.
+        file_s: length of a recording's files in seconds; None records nothing.
         most_bytes: size of all recordings and clips of the stream; None has no limit.
         most_age_s: they go this long after they were finished; None keeps them.
     """
 
-    rules: StreamRules | None = None
+    ring_bytes: int
     clips: ClipSettings | None = None
+    shapes: tuple[Shape, ...] = ()
     file_s: float | None = None
-    ring_bytes: int = 64 * 2**20
     most_bytes: int | None = None
     most_age_s: float | None = None
 
 
 class StreamArchive:
-    """Follows one stream: `update` with each result, in order, then `end`, then `close`.
+    """Follows one stream: `add` with each result and its events, in order, then `end`, then `close`.
 
-    Events come of the rules; with a folder they are kept, and with them clips, the recording and the index.
-    What a dead run left there, unfinished clips and recordings, is finished at the start. Nothing here waits
-    for a disk or for a picture to be drawn.
+    What a dead run left in the folder, unfinished clips and recordings, is finished at the start. Nothing
+    here waits for a disk or for a picture to be drawn. Call one of `add`, `interrupt` and `end` at a time,
+    from any thread, and let nothing come between events and the call that brings them.
     """
 
-    def __init__(self, stream_id: str, settings: ArchiveSettings, folder: Path | None) -> None:
+    def __init__(self, stream_id: str, settings: ArchiveSettings, folder: Path) -> None:
         """Open what is kept.
 
         Args:
             stream_id: the stream.
             settings: what is kept of it.
-            folder: where clips, recordings and the index go; None where nothing is kept but events emitted.
+            folder: where clips, recordings and the index go.
 
         Raises:
             OutputError: the index cannot be written.
         """
         self._log = logging.getLogger(f"groundstream.stream.{stream_id}")
-        self._epoch = self._over = 0
-        self._lock, self._closed = threading.Lock(), threading.Event()
-        self._rules = RuleEngine(stream_id, settings.rules) if settings.rules is not None else None
+        self._closed = threading.Event()
         self._pauses = _RecordingPauses(stream_id)
         self._ring: Ring | None = None
         self._manager: ClipManager | None = None
         self._recording: RecordingWriter | None = None
-        self._index: IndexWriter | None = None
-        self._clip_writer: ClipWriter | None = None
-        self._renderer: Renderer | None = None
-        if folder is not None:
-            self._open(stream_id, settings, folder)
+        self._open(stream_id, settings, folder)
 
     def add_segment(self, segment: Segment) -> None:
         """Take a piece of the stream's video; called from the source's thread."""
@@ -98,60 +92,57 @@ class StreamArchive:
         if self._recording is not None:
             self._recording.add(segment)
 
-    def update(self, result: FrameResult) -> tuple[FrameResult, tuple[Event, ...]]:
-        """Follow the next result.
+    def add(self, result: FrameResult, events: tuple[Event, ...]) -> tuple[Event, ...]:
+        """Keep the next result.
+
+        Args:
+            result: with the zones of its objects.
+            events: what the rules say of it.
 
         Returns:
-            The result with the zones of its objects, and the messages that follow it, with the names of
-            their clips.
+            The messages that follow the result: `events` with the names of their clips, then those of the
+            recording.
         """
-        with self._lock:
-            self._epoch = result.frame.epoch
-            # What was on its way when the source was lost begins nothing: nobody would end it.
-            events: tuple[Event, ...] = ()
-            if self._rules is not None and self._epoch > self._over:
-                events, result = self._rules.update(result)
-            if self._index is not None:
-                self._index.add_result(result)
-            return result, self._in_index((*self._in_clips(result, events), *self._pauses.events()))
+        self._index.add_result(result)
+        return self._in_index((*self._in_clips(result, events), *self._pauses.events()))
 
-    def interrupt(self, reason: str) -> tuple[Event, ...]:
-        """Return the messages that end what is open where the source is lost for now; from any thread.
-
-        Clips and the recording's file are finished at once, however long the source stays away.
+    def interrupt(self, reason: str, events: tuple[Event, ...]) -> tuple[Event, ...]:
+        """Finish clips and the recording's file where the source is lost for now, however long it stays away.
 
         Args:
             reason: why it is lost.
-        """
-        with self._lock:
-            self._over = self._epoch
-            events = self._end_clips(reason, reason)
-            if self._recording is not None:
-                self._recording.end_file()
-            return self._in_index((*events, *self._pauses.events()))
+            events: the ends of what was open.
 
-    def end(self, reason: str | None) -> tuple[Event, ...]:
-        """Return the messages that end what is open, after the source has been closed.
+        Returns:
+            `events`, then what became of the recording.
+        """
+        self._end_clips(reason, events)
+        if self._recording is not None:
+            self._recording.end_file()
+        return self._in_index((*events, *self._pauses.events()))
+
+    def end(self, reason: str | None, events: tuple[Event, ...]) -> tuple[Event, ...]:
+        """Finish clips after the source has been closed.
 
         Args:
             reason: why the stream ended before its time; None where it came to its end.
+            events: the ends of what was open.
+
+        Returns:
+            `events`, then the end of a pause of the recording.
         """
-        with self._lock:
-            words = reason or "the stream has ended"
-            return self._in_index((*self._end_clips(words, reason), *self._pauses.events(words)))
+        self._end_clips(reason, events)
+        return self._in_index((*events, *self._pauses.events(reason or STREAM_ENDED)))
 
     def close(self) -> None:
         """Finish clips, recording and index; may be called twice."""
         self._closed.set()
         # In this order: the clip writer hands jobs to the renderer, and what all made goes into the index.
-        if self._clip_writer is not None:
-            self._clip_writer.close()
+        self._clip_writer.close()
         if self._recording is not None:
             self._recording.close()
-        if self._renderer is not None:
-            self._renderer.close(RENDER_S)
-        if self._index is not None:
-            self._index.close()
+        self._renderer.close(RENDER_S)
+        self._index.close()
 
     def _in_clips(self, result: FrameResult, events: tuple[Event, ...]) -> tuple[Event, ...]:
         """Return the events with the names of their clips."""
@@ -161,18 +152,14 @@ class StreamArchive:
         self._ring.keep_from(result.frame.time_s, result.frame.epoch)
         return tuple(replace(event, clip=names.get(event.id, event.clip)) for event in events)
 
-    def _end_clips(self, words: str, reason: str | None) -> tuple[Event, ...]:
-        """End all events, saying `words`, and their clips; return the messages."""
-        events = self._rules.end(words) if self._rules is not None else ()
+    def _end_clips(self, reason: str | None, events: tuple[Event, ...]) -> None:
         if self._manager is not None:
             self._manager.end(reason, events)
-        return events
 
     def _in_index(self, events: tuple[Event, ...]) -> tuple[Event, ...]:
         """Have `events` written into the index; return them."""
-        if self._index is not None:
-            for event in events:
-                self._index.add_event(event)
+        for event in events:
+            self._index.add_event(event)
         return events
 
     def _open(self, stream_id: str, settings: ArchiveSettings, folder: Path) -> None:
@@ -205,7 +192,7 @@ class StreamArchive:
                 clips,
                 self._clip_writer,
                 self._ring.cut,
-                shapes_of(settings.rules),
+                settings.shapes,
             )
         if settings.file_s is not None:
             self._recording = RecordingWriter(

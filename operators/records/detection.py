@@ -111,7 +111,7 @@ def record(result: FrameResult) -> DetectionRecord:
         "wall_time": result.wall_time,
         "width": width,
         "height": height,
-        "model": {"id": info.name, "revision": info.revision, "adapter": result.adapter},
+        "model": {"id": info.name, "revision": info.revision, "adapter": info.adapter},
         "objects": objects,
         "dropped_since_last": dict(frame.dropped),
         "stale": result.stale,

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from pathlib import Path
-from urllib.parse import parse_qsl, urlencode, urlsplit, urlunsplit
 
 from groundstream.operators.errors import ConfigError
 from groundstream.operators.sinks.base import Sink
@@ -33,7 +32,9 @@ def open_sink(url: str, stream_id: str, keep_bytes: int = 0) -> Sink:
     """
     kind, colon, rest = url.partition(":")
     if kind in ("redis", "rediss"):
-        return _open_redis(url, stream_id)
+        from groundstream.operators.sinks.redis import RedisStreamSink, redis_address
+
+        return RedisStreamSink(redis_address(url, stream_id))
     if kind in ("mqtt", "mqtts"):
         from groundstream.operators.sinks.mqtt import MqttSink, mqtt_address
 
@@ -73,21 +74,3 @@ def _open_file(kind: str, path: Path, keep_bytes: int) -> Sink:
 
     kinds: dict[str, type[RecordFileSink]] = {"jsonl": JsonlSink, "csv": CsvSink, "mot": MotSink}
     return kinds[kind](path, keep_bytes)
-
-
-def _open_redis(url: str, stream_id: str) -> Sink:
-    from groundstream.operators.sinks.redis import MOST_ENTRIES, RedisStreamSink
-
-    try:
-        parts = urlsplit(url)
-        query = dict(parse_qsl(parts.query))
-        key = query.pop("stream", "groundstream:{stream}").replace("{stream}", stream_id)
-        most_entries = int(query.pop("maxlen", MOST_ENTRIES))
-    except ValueError:
-        # Its own words could quote the password.
-        raise ConfigError(
-            f"the Redis URL of an output cannot be read; {_EXPECTED}?stream=KEY&maxlen=N"
-        ) from None
-    if most_entries < 1:
-        raise ConfigError(f"expected maxlen of at least 1 entry of the Redis stream, but got {most_entries}")
-    return RedisStreamSink(urlunsplit(parts._replace(query=urlencode(query))), key, most_entries)

@@ -6,10 +6,12 @@ import json
 import threading
 from collections import Counter
 from collections.abc import Sequence
+from dataclasses import dataclass
+from urllib.parse import parse_qsl, urlencode, urlsplit, urlunsplit
 
 import redis
 
-from groundstream.operators.errors import OutputError
+from groundstream.operators.errors import ConfigError, OutputError
 from groundstream.operators.records.detection import json_bytes
 from groundstream.operators.sinks.delivery import Unavailable
 from groundstream.operators.sinks.server import MOST_AHEAD, ServerSink
@@ -25,6 +27,47 @@ _FIRST_WAIT_S, _LONGEST_WAIT_S = 0.25, 2.0
 _REFUSALS = ("NOAUTH", "WRONGPASS", "NOPERM", "WRONGTYPE")
 
 
+_EXPECTED = "expected redis://USER:PASSWORD@HOST:PORT/DB?stream=KEY&maxlen=N (or rediss:// for TLS)"
+
+
+@dataclass(frozen=True)
+class RedisAddress:
+    """The stream of a server that entries go to.
+
+    Attributes:
+        url: of the server, as `operators.utils.redis.connect` takes it; may hold a password, never shown.
+        key: the stream's key.
+        most_entries: the server trims the stream to about so many (MAXLEN ~).
+    """
+
+    url: str
+    key: str
+    most_entries: int = MOST_ENTRIES
+
+    def __repr__(self) -> str:
+        return f"RedisAddress({self.key!r})"
+
+
+def redis_address(url: str, stream_id: str) -> RedisAddress:
+    """Read `redis://USER:PASSWORD@HOST:PORT/DB?stream=KEY&maxlen=N`; `{stream}` in KEY is `stream_id`.
+
+    Raises:
+        ConfigError: `url` cannot be read; the message holds no part of it.
+    """
+    try:
+        parts = urlsplit(url)
+        options = dict(parse_qsl(parts.query))
+        key = options.pop("stream", "groundstream:{stream}").replace("{stream}", stream_id)
+        most_entries = int(options.pop("maxlen", MOST_ENTRIES))
+    except ValueError:
+        # Its own words could quote the password.
+        raise ConfigError(f"the Redis URL of an output cannot be read; {_EXPECTED}") from None
+    if most_entries < 1:
+        raise ConfigError(f"expected maxlen of at least 1 entry of the Redis stream, but got {most_entries}")
+    # What is left are options of redis-py.
+    return RedisAddress(urlunsplit(parts._replace(query=urlencode(options))), key, most_entries)
+
+
 class RedisStreamSink(ServerSink):
     """Adds one entry per frame and event (XADD) with the fields `id` and `record` (JSON).
 
@@ -36,21 +79,17 @@ class RedisStreamSink(ServerSink):
     consumers drop repetitions by `id`.
 
     Args:
-        url: `redis://...` or `rediss://...`, as `operators.utils.redis.connect` takes it.
-        key: the stream's key.
-        most_entries: the server trims the stream to about so many (MAXLEN ~).
+        address: where the stream is.
         spool_bytes: bound of what waits.
 
     Raises:
-        ConfigError: `url` cannot be read.
+        ConfigError: the address' URL cannot be read.
     """
 
     name = "redis"
 
-    def __init__(
-        self, url: str, key: str, most_entries: int = MOST_ENTRIES, spool_bytes: int = SPOOL_BYTES
-    ) -> None:
-        transport = RedisTransport(url, key, most_entries)
+    def __init__(self, address: RedisAddress, spool_bytes: int = SPOOL_BYTES) -> None:
+        transport = RedisTransport(address)
         super().__init__(
             transport,
             MemorySpool(spool_bytes),
@@ -62,14 +101,14 @@ class RedisStreamSink(ServerSink):
 
 
 class RedisTransport:
-    """The way to one stream of a server; see `RedisStreamSink` for its arguments."""
+    """The way to one stream of a server."""
 
     most = 256  # entries in one round trip, after an absence
 
-    def __init__(self, url: str, key: str, most_entries: int) -> None:
-        self._client = connect(url)
-        self.place = f"stream {key} of {place_of(self._client)}"
-        self._key, self._most_entries = key, most_entries
+    def __init__(self, address: RedisAddress) -> None:
+        self._client = connect(address.url)
+        self.place = f"stream {address.key} of {place_of(self._client)}"
+        self._key, self._most_entries = address.key, address.most_entries
         self._lost: Counter[str] = Counter()
         self._lock = threading.Lock()
 

@@ -15,6 +15,8 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from groundstream.operators.frames import Position
+from groundstream.operators.records.detection import SCHEMA
+from groundstream.operators.sinks.record_files import CSV_COLUMNS
 
 TRACKS_APART = 1000  # numbers of tracks go on behind the next multiple of this
 _BLOCK_BYTES = 1 << 16
@@ -97,7 +99,9 @@ def existing_video(path: Path) -> ExistingOutput:
     return ExistingOutput(frames - 1, parts=parts)
 
 
-def go_on_after(resume: Resume, outputs: Iterable[ExistingOutput], records: Path | None) -> Position | None:
+def resume_position(
+    resume: Resume, outputs: Iterable[ExistingOutput], records: Path | None
+) -> Position | None:
     """Return the frame after which a stream goes on; None: from its beginning.
 
     Args:
@@ -189,14 +193,17 @@ class _FrameLine:
 
 def _frame_of_jsonl(line: bytes) -> _FrameLine | None:
     made = json.loads(line)
-    if made.get("schema") != "groundstream.detection/1":
+    if made.get("schema") != SCHEMA:
         return None
     return _FrameLine(made["seq"], made["time_s"], made["epoch"])
 
 
+_CSV_PLACES = tuple(CSV_COLUMNS.index(name) for name in ("epoch", "seq", "time_s"))
+
+
 def _frame_of_csv(line: bytes) -> _FrameLine | None:
     row = next(csv.reader([line.decode("utf-8", "surrogateescape")]))
-    epoch, seq, time_s = row[8:11]  # see `record_files.CSV_COLUMNS`
+    epoch, seq, time_s = (row[at] for at in _CSV_PLACES)
     return _FrameLine(int(seq), float(time_s), int(epoch)) if seq.isdecimal() else None
 
 

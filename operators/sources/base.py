@@ -156,7 +156,7 @@ class Source(ABC):
         if self._failure is not None:
             raise self._failure
 
-    def go_on_after(self, position: Position) -> None:
+    def resume_after(self, position: Position) -> None:
         """Number frames from the one after `position` on; comes before the iteration.
 
         A file is opened at the time of that frame, which it leaves out; a camera begins the next epoch.

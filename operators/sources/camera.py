@@ -56,9 +56,9 @@ class CameraSource(Source):
         self._wake.set()
         super().close()
 
-    def go_on_after(self, position: Position) -> None:
+    def resume_after(self, position: Position) -> None:
         """Begin the epoch after that of `position`."""
-        super().go_on_after(position)
+        super().resume_after(position)
         self._epoch = position.epoch
 
     def _produce(self) -> None:

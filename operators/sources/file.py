@@ -91,9 +91,9 @@ class FileSource(Source):
             self._release()
             raise
 
-    def go_on_after(self, position: Position) -> None:
+    def resume_after(self, position: Position) -> None:
         """Leave out what comes up to `position`."""
-        super().go_on_after(position)
+        super().resume_after(position)
         self._path.after_s = position.time_s + _AFTER_S
 
     def _produce(self) -> None:

@@ -9,6 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from groundstream.models.types import Prompt
+from groundstream.operators.tracking.options import LIFE_S, SMOOTH_S
 
 
 @dataclass(frozen=True)
@@ -24,8 +25,8 @@ class PhraseRule:
 
     enter: float
     leave: float
-    smooth_s: float = 0.5
-    life_s: float = 1.0
+    smooth_s: float = SMOOTH_S
+    life_s: float = LIFE_S
 
     def __post_init__(self) -> None:
         if not 0 <= self.leave <= self.enter <= 1:

@@ -2,18 +2,38 @@
 
 from __future__ import annotations
 
-from typing import Any, Literal, NamedTuple
+from collections.abc import Callable
+from typing import Any, NamedTuple
 
 import numpy as np
 import supervision as sv
 from numpy.typing import NDArray
 from trackers import BoTSORTTracker, ByteTrackTracker, OCSORTTracker
 
-TrackerName = Literal["bytetrack", "ocsort", "botsort"]
+from groundstream.operators.tracking.options import LOST_S, TrackerName
 
 _START = 0.5  # where the library's score threshold lies, after our scores are brought to its scale
 _TRACKER_FPS = 30.0  # unit of the library's lost-track buffer
 _TINY_S = 1e-6
+
+
+class _Algorithm(NamedTuple):
+    """An algorithm of the library, the settings that are its own, and whether it looks at the frame."""
+
+    build: Callable[..., ByteTrackTracker | OCSORTTracker | BoTSORTTracker]
+    settings: dict[str, Any]
+    needs_frame: bool = False
+
+
+_HIGH = {"high_conf_det_threshold": _START}
+_START_AND_HIGH = {"track_activation_threshold": _START, **_HIGH}
+_ALGORITHMS: dict[TrackerName, _Algorithm] = {
+    "bytetrack": _Algorithm(ByteTrackTracker, _START_AND_HIGH),
+    "ocsort": _Algorithm(OCSORTTracker, _HIGH),
+    "botsort": _Algorithm(
+        BoTSORTTracker, {**_START_AND_HIGH, "instant_first_frame_activation": False}, needs_frame=True
+    ),
+}
 
 
 class Tracked(NamedTuple):
@@ -42,7 +62,7 @@ class Tracker:
         name: TrackerName,
         *,
         start_score: float,
-        lost_s: float = 1.0,
+        lost_s: float = LOST_S,
         frame_rate: float = 30.0,
         first_id: int = 1,
     ) -> None:
@@ -59,9 +79,17 @@ class Tracker:
             raise ValueError(f"expected a start score above 0 and up to 1, but got {start_score}")
         if lost_s < 0:
             raise ValueError(f"expected lost_s of at least 0 seconds, but got {lost_s}")
-        self.needs_frame = name == "botsort"
+        if name not in _ALGORITHMS:
+            raise ValueError(f"expected a tracker of {', '.join(_ALGORITHMS)}, but got {name!r}")
+        algorithm = _ALGORITHMS[name]
+        self.needs_frame = algorithm.needs_frame
         self._start_score, self._first_id = start_score, first_id
-        self._tracker = _build(name, round(lost_s * _TRACKER_FPS), frame_rate)
+        self._tracker = algorithm.build(
+            lost_track_buffer=round(lost_s * _TRACKER_FPS),
+            frame_rate=frame_rate,
+            minimum_consecutive_frames=2,
+            **algorithm.settings,
+        )
         self._last_s = -np.inf
 
     def update(
@@ -97,25 +125,3 @@ class Tracker:
         self._tracker.reset()
         self._first_id = 1
         self._last_s = -np.inf
-
-
-def _build(
-    name: TrackerName, buffer: int, frame_rate: float
-) -> ByteTrackTracker | OCSORTTracker | BoTSORTTracker:
-    common: dict[str, Any] = {
-        "lost_track_buffer": buffer,
-        "frame_rate": frame_rate,
-        "minimum_consecutive_frames": 2,
-    }
-    if name == "bytetrack":
-        return ByteTrackTracker(**common, track_activation_threshold=_START, high_conf_det_threshold=_START)
-    if name == "ocsort":
-        return OCSORTTracker(**common, high_conf_det_threshold=_START)
-    if name == "botsort":
-        return BoTSORTTracker(
-            **common,
-            track_activation_threshold=_START,
-            high_conf_det_threshold=_START,
-            instant_first_frame_activation=False,
-        )
-    raise ValueError(f"expected a tracker of bytetrack, ocsort, botsort, but got {name!r}")

@@ -78,7 +78,7 @@ def _camera_table(cameras: Mapping[Stream, StreamView]) -> Table:
     table = Table("camera", "state", "fps", "frames", "dropped", "objects", "reconnects", box=None)
     for stream, view in cameras.items():
         health = view.health
-        dropped = sum(health.dropped.values())
+        dropped = sum(view.dropped.values())
         row = (f"{_fps(stream, view):.1f}", view.results, dropped, health.objects, health.epoch - 1)
         table.add_row(stream.id, health.state, *(str(value) for value in row))
     return table

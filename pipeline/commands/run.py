@@ -33,6 +33,7 @@ from groundstream.pipeline.config.run import (
     make_config,
     read_rules,
 )
+from groundstream.pipeline.observe.logs import LogFormat, set_up_logging
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -122,7 +123,7 @@ def run_command(
         ),
     ] = "warning",
     log_format: Annotated[
-        Literal["text", "json"],
+        LogFormat,
         typer.Option(
             metavar="text|json",
             help="How log lines look. (default: text)",
@@ -133,8 +134,6 @@ def run_command(
     **flags: Any,
 ) -> int:
     """Run what flags, files and sources say; return the exit code."""
-    from groundstream.pipeline.observe.logs import set_up_logging
-
     set_up_logging(log_level, log_format)
     if phrases is not None:
         _say_renamed("--phrases", "--phrases-file")
@@ -330,7 +329,7 @@ def _summary(console: Console, config: RunConfig, streams: Sequence[Stream]) -> 
 
 def _sentence(stream: Stream) -> str:
     view = stream.view
-    lost = ", ".join(f"{count} {reason}" for reason, count in sorted(view.health.dropped.items()))
+    lost = ", ".join(f"{count} {reason}" for reason, count in sorted(view.dropped.items()))
     tail = f"; dropped: {lost}" if lost else ""
     tail += f"; {view.health.restarts} restarts" if view.health.restarts else ""
     return f"{stream.id}: {view.results} frames{tail}"

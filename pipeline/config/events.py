@@ -7,15 +7,15 @@ from typing import Annotated, Any, ClassVar, Literal
 
 from pydantic import BeforeValidator, model_validator
 
-from groundstream.operators.events.rules import StreamRules
+from groundstream.operators.clips.settings import ClipMode, ClipSettings
+from groundstream.operators.events.rules import TABLES, StreamRules
 from groundstream.pipeline.config.base import AboveZero, Seconds, Strict
-
-#: Tables of rules: a file has their rows by name (`zones: {gate: {...}}`), the rules as values with a name.
-TABLES = ("zones", "lines", "counts")
 
 
 def rows_with_names(rules: Any) -> Any:
     """Return rules as they are written in the shape that `StreamRules` has.
+
+    A file has rows of a table by name (`zones: {gate: {...}}`), the rules as values that know their names.
 
     Raises:
         ValueError: the rows of a table are not told apart by names, or one says its name twice.
@@ -47,16 +47,16 @@ class ClipsConfig(Strict):
 
     main_key: ClassVar = "mode"
 
-    mode: Literal["events", "always", "none"] = "none"
+    mode: Literal[ClipMode, "none"] = "none"
     """Make clips of `events`, `always` (an unbroken chain), or `none`."""
 
-    pre_s: Seconds = 5.0
+    pre_s: Seconds = ClipSettings.pre_s
     """Seconds of video before the event in a clip."""
 
-    post_s: Seconds = 5.0
+    post_s: Seconds = ClipSettings.post_s
     """Seconds of video after the event in a clip."""
 
-    longest_s: AboveZero = 300.0
+    longest_s: AboveZero = ClipSettings.longest_s
     """Split a clip into a further part after this many seconds."""
 
     pre_mb: AboveZero = 64.0

@@ -13,6 +13,7 @@ from pydantic import AfterValidator, BeforeValidator, Field, field_validator, mo
 
 from groundstream.operators.events.rules import StreamRules
 from groundstream.operators.sources import SourceOptions
+from groundstream.operators.tracking.options import LIFE_S, LOST_S, SMOOTH_S, TrackerName
 from groundstream.operators.urls import stream_id_for
 from groundstream.pipeline.config.base import AboveZero, Score, Seconds, Strict
 from groundstream.pipeline.config.events import ClipsConfig, KeepConfig, RecordingConfig, Rules
@@ -119,19 +120,19 @@ class StreamConfig(Strict):
 class TrackConfig(Strict):
     """How boxes become tracks, and when a track answers to a phrase."""
 
-    tracker: Literal["bytetrack", "ocsort", "botsort"] = "bytetrack"
+    tracker: TrackerName = "bytetrack"
     """Tracking algorithm: bytetrack, ocsort or botsort."""
 
     score: Score | None = None
     """Report objects with at least this score, 0..1; by default the model's own."""
 
-    lost_s: Seconds = 1.0
+    lost_s: Seconds = LOST_S
     """Drop a track unseen for this many seconds."""
 
-    smooth_s: Seconds = 0.5
+    smooth_s: Seconds = SMOOTH_S
     """Time constant in seconds over which a track's phrase scores are smoothed."""
 
-    life_s: Seconds = 1.0
+    life_s: Seconds = LIFE_S
     """A track keeps its phrase for at least this many seconds before a better one replaces it."""
 
 

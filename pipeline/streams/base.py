@@ -5,8 +5,8 @@ from __future__ import annotations
 import logging
 import time
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Iterable, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
 from typing import Protocol
 
 from groundstream.models.types import Prompt
@@ -56,13 +56,15 @@ class StreamView:
         live: whether the newest frame wins; else every frame is answered.
         duration_s: length of the whole source; None where it has no end or is not known yet.
         results: frames answered since the stream began, over all its processes.
-        last: the last of them; None before the first.
+        dropped: frames and results lost since then, by reason; as `health.dropped`, over all its processes.
+        last: the last frame answered; None before the first.
     """
 
     health: StreamHealth
     live: bool = False
     duration_s: float | None = None
     results: int = 0
+    dropped: Mapping[str, int] = field(default_factory=dict)
     last: Position | None = None
 
 

@@ -10,7 +10,10 @@ import dataclasses
 from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING
 
+from groundstream.operators.clips.settings import ClipSettings
 from groundstream.operators.detector import DetectorClient, Letterbox
+from groundstream.operators.events.engine import GONE_S, RuleEngine
+from groundstream.operators.events.rules import StreamRules
 from groundstream.operators.frames import Position
 from groundstream.operators.sinks import SinkWorker
 from groundstream.operators.sinks.resume import first_track
@@ -47,7 +50,7 @@ def build_source(
         options = dataclasses.replace(options, start_s=max(0.0, after.time_s))
     source = open_source(spec.stream.source, spec.id, options, on_status=on_status, tap=tap)
     if after is not None:
-        source.go_on_after(after)
+        source.resume_after(after)
     return source
 
 
@@ -81,7 +84,9 @@ def build_worker(
         overlap_iou=detector.preset.overlap_iou,
     )
     letterbox = Letterbox(detector.size_rule)
-    return StreamWorker(source, detector, letterbox, tracker, sinks, spec.prompt, archive)
+    asked = stream_rules(spec.config)
+    rules = None if asked is None else RuleEngine(spec.id, asked)
+    return StreamWorker(source, detector, letterbox, tracker, sinks, spec.prompt, rules, archive)
 
 
 def build_tracker(config: TrackConfig, score: float, source: Source, first_track: int = 1) -> Tracker:
@@ -93,12 +98,12 @@ def build_tracker(config: TrackConfig, score: float, source: Source, first_track
 
 
 def build_archive(spec: StreamSpec, outputs: StreamOutputs) -> StreamArchive | None:
-    """Open the events, clips and recording of a stream; None where none is asked for.
+    """Open the index, clips and recording of a stream; None where nothing is kept.
 
     Raises:
         OutputError: the index cannot be written.
     """
-    if not spec.config.has_events(spec.stream):
+    if outputs.folder is None or not spec.config.has_events(spec.stream):
         return None
     from groundstream.operators.recording.archive import (
         StreamArchive,  # with SQLite, rendering: only where wanted
@@ -107,23 +112,32 @@ def build_archive(spec: StreamSpec, outputs: StreamOutputs) -> StreamArchive | N
     return StreamArchive(spec.id, archive_settings(spec.config), outputs.folder)
 
 
+def stream_rules(config: RunConfig) -> StreamRules | None:
+    """Return the rules of the only stream of `config`; clips of events need some."""
+    rules = config.rules_for(config.streams[0])
+    return StreamRules() if rules is None and config.clips.mode == "events" else rules
+
+
 def archive_settings(config: RunConfig) -> ArchiveSettings:
-    """Return what is kept of the only stream of `config`; clips of events need some rules."""
-    from groundstream.operators.clips.manager import ClipSettings
-    from groundstream.operators.events.engine import GONE_S
-    from groundstream.operators.events.rules import StreamRules
+    """Return what is kept of the only stream of `config`."""
+    from groundstream.operators.clips.spec import shapes_of
     from groundstream.operators.recording.archive import ArchiveSettings
 
-    clips, rules = config.clips, config.rules_for(config.streams[0])
-    if rules is None and clips.mode == "events":
-        rules = StreamRules()
+    clips, rules = config.clips, stream_rules(config)
     # An event is told when it has settled, and what is gone when it has been lost and missed for a while.
     late_s = (rules.settle_s if rules is not None else 0.0) + config.track.lost_s + GONE_S + _MARGIN_S
+    clip_settings = None
+    if clips.mode != "none":
+        clip_settings = ClipSettings(
+            mode=clips.mode,
+            pre_s=clips.pre_s,
+            post_s=clips.post_s,
+            longest_s=clips.longest_s,
+            late_s=late_s,
+        )
     return ArchiveSettings(
-        rules=rules,
-        clips=None
-        if clips.mode == "none"
-        else ClipSettings(clips.mode, clips.pre_s, clips.post_s, clips.longest_s, late_s),
+        clips=clip_settings,
+        shapes=shapes_of(rules),
         file_s=config.recording.segment_s if config.recording is not None else None,
         ring_bytes=_ring_bytes(config),
         most_bytes=None if config.keep.gb is None else round(config.keep.gb * 2**30),

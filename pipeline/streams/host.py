@@ -92,6 +92,13 @@ class StreamHost:
         self._with_results = with_results
         threading.Thread(target=self._run, name="stream", daemon=True).start()
 
+    def owner_left(self) -> None:
+        """Keep no results any more; the stream ends where it has no output left either."""
+        with self._change:
+            self._with_results = False
+            self._change.notify_all()
+        self._opened.owner_left()
+
     def updates(self, wait_s: float) -> Updates:
         """Return what is new; waits up to `wait_s` seconds for something that the owner should know."""
         with self._change:
@@ -138,7 +145,7 @@ class StreamHost:
 
     def _run(self) -> None:
         try:
-            self._opened.run()
+            self._opened.run(owner_listens=self._with_results)
         finally:
             with self._change:
                 self._ended = True

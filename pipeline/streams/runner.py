@@ -11,7 +11,7 @@ from groundstream.operators.detector import DetectorClient
 from groundstream.operators.errors import GroundstreamError
 from groundstream.operators.frames import FrameResult, Position
 from groundstream.operators.sinks import Sink, SinkWorker
-from groundstream.operators.sinks.resume import ExistingOutput, Resume, go_on_after
+from groundstream.operators.sinks.resume import ExistingOutput, Resume, resume_position
 from groundstream.operators.sources import Source, SourceStatus
 from groundstream.pipeline.observe.health import StreamMeter, stream_health
 from groundstream.pipeline.streams.base import OnResult, StreamSpec, StreamView
@@ -49,6 +49,8 @@ class StreamRunner:
         self._detector: DetectorClient | None = None
         self._source: Source | None = None
         self._sinks: list[SinkWorker] = []
+        self._own_outputs: list[SinkWorker] = []  # of `_sinks`, without the owner, which never fails
+        self._owner_listens = False
         self._status: SourceStatus | None = None
         self._meter = StreamMeter()
         self._last: Position | None = None
@@ -64,7 +66,7 @@ class StreamRunner:
         Raises:
             SourceError: it cannot be read.
         """
-        after = self._go_on_after(self.spec.resume) if self.spec.resume is not None else None
+        after = self._resume_position(self.spec.resume) if self.spec.resume is not None else None
         self._source = build_source(self.spec, self._note_status, after, self._tap)
 
     def check_outputs(self) -> None:
@@ -90,14 +92,19 @@ class StreamRunner:
             existing=self._existing,
             further=[] if owner is None else [owner],
         )
+        self._own_outputs = self._sinks if owner is None else self._sinks[:-1]
         if self._tap is not None and self._tap.absent is not None:
             log.warning("stream %s: no clips, no recording: %s", self.spec.id, self._tap.absent)
         self._archive = build_archive(self.spec, self._outputs)
         self.worker = build_worker(self.spec, self._source, detector, self._sinks, self._archive)
 
-    def run(self, on_result: OnResult | None = None) -> None:
-        """Run to the end of the source or until `stop`; then close. What fails is kept in `error`."""
+    def run(self, on_result: OnResult | None = None, *, owner_listens: bool = False) -> None:
+        """Run to the end of the source or until `stop`; then close. What fails is kept in `error`.
+
+        A stream whose outputs have all failed ends, unless its owner takes results.
+        """
         assert self.worker is not None, "run before attach"
+        self._owner_listens = owner_listens
         try:
             for result in self.worker:
                 self._note(result)
@@ -110,6 +117,11 @@ class StreamRunner:
             self._note_error(error)
         finally:
             self.close()
+
+    def owner_left(self) -> None:
+        """Go on without the owner, which takes no results any more; end where no output is left either."""
+        self._owner_listens = False
+        self._stop_for_nobody()
 
     def step(self) -> FrameResult | None:
         """Answer one frame; None when the source has ended."""
@@ -145,6 +157,7 @@ class StreamRunner:
             live=source is not None and source.semantics == "live",
             duration_s=source.info.duration_s if source and source.info else None,
             results=self._results,
+            dropped=health.dropped,
             last=self._last,
         )
 
@@ -165,10 +178,9 @@ class StreamRunner:
         """Stop, finish the outputs and free what the detector remembers; may be called twice."""
         reason = str(self.error) if self.error else "the run was stopped" if self._stopped else None
         self.stop()
+        if self.worker is not None:
+            self.worker.end(reason)
         archive, self._archive = self._archive, None
-        for event in archive.end(reason) if archive is not None else ():
-            for sink in self._sinks:
-                sink.put_event(event)
         for sink in self._sinks:
             sink.close()
         if archive is not None:
@@ -180,10 +192,10 @@ class StreamRunner:
         if (archive := self._archive) is not None:
             archive.add_segment(segment)
 
-    def _go_on_after(self, resume: Resume) -> Position | None:
+    def _resume_position(self, resume: Resume) -> Position | None:
         """Return the frame after which the stream goes on."""
         self._existing = self._outputs.existing(resume)
-        after = go_on_after(resume, self._existing.values(), self._outputs.records)
+        after = resume_position(resume, self._existing.values(), self._outputs.records)
         place = f"frame {after.seq}" if after else "its beginning"
         log.info("stream %s: goes on after %s", self.spec.id, place)
         return after
@@ -194,15 +206,16 @@ class StreamRunner:
 
     def _sink_failed(self, sink: str, error: Exception) -> None:
         self._note_error(error)
-        if all(worker.failed for worker in self._sinks):
+        self._stop_for_nobody()
+
+    def _stop_for_nobody(self) -> None:
+        if not self._owner_listens and all(worker.failed for worker in self._own_outputs):
             self.stop()
 
     def _note_status(self, status: SourceStatus) -> None:
         self._status = status
-        archive = self._archive if status.state in ("stalled", "reconnecting") else None
-        for event in archive.interrupt(status.message) if archive is not None else ():
-            for sink in self._sinks:
-                sink.put_event(event)
+        if self.worker is not None and status.state in ("stalled", "reconnecting"):
+            self.worker.interrupt(status.message)
 
     def _note(self, result: FrameResult) -> None:
         self._meter.note(result)

@@ -11,6 +11,7 @@ import contextlib
 import dataclasses
 import logging
 import threading
+from collections import Counter
 from collections.abc import Callable
 from typing import Concatenate, ParamSpec, Protocol, TypeVar
 
@@ -24,11 +25,11 @@ from groundstream.operators.urls import mask
 from groundstream.pipeline.config.run import OutputConfig
 from groundstream.pipeline.detectors.messages import DetectorLink, ProcessLost
 from groundstream.pipeline.detectors.pool import DetectorPool
-from groundstream.pipeline.detectors.restarts import StreamRestarts
 from groundstream.pipeline.observe.health import StreamHealth
 from groundstream.pipeline.streams.base import OnResult, Stream, StreamSpec, StreamView
 from groundstream.pipeline.streams.host import LogLine, StreamHost, Updates
 from groundstream.pipeline.streams.outputs import StreamOutputs
+from groundstream.pipeline.streams.restarts import StreamRestarts
 
 log = logging.getLogger("groundstream.supervisor")
 
@@ -124,14 +125,13 @@ class StandardOutput:
 
     @property
     def is_wanted(self) -> bool:
-        """Whether there is one."""
-        return bool(self._workers)
+        """Whether there is one that has not failed."""
+        return not all(worker.failed for worker in self._workers)
 
     @property
-    def was_all(self) -> bool:
-        """Whether all of them have failed and there is no output elsewhere: the stream runs for nobody."""
-        nowhere = self.elsewhere.dir is None and not self.elsewhere.sinks
-        return nowhere and all(worker.failed for worker in self._workers)
+    def is_all(self) -> bool:
+        """Whether there is no output elsewhere."""
+        return self.elsewhere.dir is None and not self.elsewhere.sinks
 
     def put(self, item: FrameResult | Event) -> None:
         """Write a result or an event."""
@@ -176,9 +176,8 @@ class SupervisedStream(Stream):
         self._stopping = threading.Event()
         self._process: StreamProcess | None = None
         self._attached: StreamProcess | None = None  # the same once it can be stopped and asked
-        self._view = StreamView(StreamHealth(spec.id))
-        self._results_before = 0  # of processes before this one; a file's own count goes on by itself
-        self._with_results = False
+        self._view = self._before = StreamView(StreamHealth(spec.id))  # before: when its process was replaced
+        self._has_reader = False
         self._delivered = -1  # number of the last frame that was handed on here
 
     @property
@@ -188,7 +187,7 @@ class SupervisedStream(Stream):
         health = dataclasses.replace(view.health, restarts=self._restarts.count)
         if self.error is not None:
             health = dataclasses.replace(health, state="failed", message=str(self.error))
-        return dataclasses.replace(view, health=health, results=view.results + self._results_before)
+        return dataclasses.replace(view, health=health)
 
     def open(self) -> None:
         """Start the process and open the source in it.
@@ -219,7 +218,7 @@ class SupervisedStream(Stream):
         """Follow the stream to its end, through the deaths of its process."""
         if self._attached is None:
             return
-        self._with_results = on_result is not None or self._standard_output.is_wanted
+        self._has_reader = on_result is not None
         try:
             self._run(on_result)
         except GroundstreamError as error:
@@ -253,7 +252,7 @@ class SupervisedStream(Stream):
         while True:
             try:
                 if not is_first:
-                    self._go_on()
+                    self._resume()
                 self._follow(on_result)
                 return
             except ProcessLost as lost:
@@ -273,7 +272,7 @@ class SupervisedStream(Stream):
             self._placement.follow(process, lost=updates.detector_lost)
 
     def _take(self, updates: Updates, on_result: OnResult | None) -> None:
-        self._view = updates.view
+        self._view = self._with_before(updates.view)
         for line in updates.lines:
             repeat(line)
         if updates.view.last is not None:
@@ -312,13 +311,17 @@ class SupervisedStream(Stream):
         log.warning("stream %s: its process has gone (%s); started again in %.1f s", self.id, lost, wait_s)
         return not self._stopping.wait(wait_s)
 
-    def _go_on(self) -> None:
+    @property
+    def _with_results(self) -> bool:
+        """Whether anybody here takes results of the stream's process."""
+        return self._has_reader or self._standard_output.is_wanted
+
+    def _resume(self) -> None:
         """Start another process where the last one was."""
         view = self._view
         # What was delivered here is a limit only where somebody here takes results; files know by themselves.
         delivered = self._delivered if self._with_results else None
         resume = Resume(view.last, delivered, live=view.live, has_end=view.duration_s is not None)
-        self._results_before += view.results if view.live else 0
         self._spawn_and_open(resume)
         self.attach()
 
@@ -326,12 +329,29 @@ class SupervisedStream(Stream):
         config = self.spec.config.model_copy(update={"output": self._standard_output.elsewhere})
         spec = dataclasses.replace(self.spec, config=config, resume=resume)
         self._process = self._spawn()
-        self._view = self._process.ask(StreamHost.open, spec)
+        view = self._process.ask(StreamHost.open, spec)
+        # Only now: a process that dies before it is open has counted nothing.
+        self._before = self._view
+        self._view = self._with_before(view)
+
+    def _with_before(self, view: StreamView) -> StreamView:
+        """Return a process's view with the counts of those before it; a file's results count them anyway."""
+        before = self._before
+        dropped = Counter(before.dropped)
+        dropped.update(view.dropped)
+        results = before.results + view.results if view.live else max(before.results, view.results)
+        # A process that dies before its first frame must not make the next one begin anew.
+        last = view.last or before.last
+        return dataclasses.replace(view, results=results, dropped=dict(dropped), last=last)
 
     def _output_failed(self, sink: str, error: Exception) -> None:
         self.note_error(error)
-        if self._standard_output.was_all:
-            self.stop()
+        if self._with_results:
+            return
+        if self._standard_output.is_all:
+            self.stop()  # also where its process is only being started again
+        elif (process := self._attached) is not None:
+            process.tell(StreamHost.owner_left)  # it knows whether its own outputs have failed, too
 
     def _end(self) -> None:
         self._placement.release()

@@ -1,6 +1,6 @@
 """The story of one stream, told by one loop: `StreamWorker.step`.
 
-    source -> letterbox -> detector -> tracker (boxes back in frame pixels) -> events, clips -> outputs
+    source -> letterbox -> detector -> tracker (boxes back in frame pixels) -> rules -> archive -> outputs
 
 Where frames are dropped: never here. Before it, `operators/sources/decode.py` leaves out what `--fps` does
 not ask for (`Sampler`), and in a live stream `operators/sources/queues.py` those that a newer one has
@@ -25,6 +25,7 @@ from numpy.typing import NDArray
 from groundstream.models.types import Prompt, RawDetections
 from groundstream.operators.detector import DetectionRequest, DetectorClient, FrameTime, Letterbox, Picture
 from groundstream.operators.errors import DetectorUnavailable
+from groundstream.operators.events.engine import STREAM_ENDED, RuleEngine
 from groundstream.operators.events.event import Event
 from groundstream.operators.frames import Frame, FrameResult, SeenObject
 from groundstream.operators.sinks import SinkWorker
@@ -61,11 +62,15 @@ class StreamWorker:
         tracker: PhraseTracker,
         sinks: Sequence[SinkWorker],
         prompt: Prompt,
+        rules: RuleEngine | None = None,
         archive: StreamArchive | None = None,
     ) -> None:
         self._source, self._frames = source, iter(source)
         self._detector, self._letterbox, self._tracker = detector, letterbox, tracker
-        self._sinks, self._archive = sinks, archive
+        self._sinks, self._rules, self._archive = sinks, rules, archive
+        # Held from the rules through the archive: an event that ended in another thread (`interrupt`, `end`)
+        # in between would get a clip that nothing ends. Never held while a sink is waited for.
+        self._event_lock, self._ended = threading.Lock(), False
         self._prompt, self._prompt_lock = prompt, threading.Lock()
         # More than one frame of a live stream in flight would answer old pictures while newer ones wait.
         self._look_ahead = 1 if source.semantics == "live" else 2 * detector.max_batch
@@ -89,15 +94,50 @@ class StreamWorker:
         pending = self._current(self._pending.popleft())
         raw = self._wait(pending)
         result = self._result(pending, raw)
-        # In every output what is told of a frame stands behind the frame's own record.
         events: tuple[Event, ...] = ()
-        if self._archive is not None:
-            result, events = self._archive.update(result)
+        with self._event_lock:
+            if self._rules is not None:
+                events, result = self._rules.update(result)
+            if self._archive is not None:
+                events = self._archive.add(result, events)
+        # In every output what is told of a frame stands behind the frame's own record.
         for sink in self._sinks:
             sink.put(result)
-            for event in events:
-                sink.put_event(event)
+        self._put_events(events)
         return result
+
+    def interrupt(self, reason: str) -> None:
+        """End the events and clips that are open, where the source is lost for now; from any thread.
+
+        Args:
+            reason: why it is lost.
+        """
+        events: tuple[Event, ...] = ()
+        with self._event_lock:
+            if self._ended:
+                return
+            if self._rules is not None:
+                events = self._rules.interrupt(reason)
+            if self._archive is not None:
+                events = self._archive.interrupt(reason, events)
+        self._put_events(events)
+
+    def end(self, reason: str | None) -> None:
+        """End what is open for good, after the source has been closed; from any thread, the first time alone.
+
+        Args:
+            reason: why the stream ended before its time; None where it came to its end.
+        """
+        events: tuple[Event, ...] = ()
+        with self._event_lock:
+            if self._ended:
+                return
+            self._ended = True
+            if self._rules is not None:
+                events = self._rules.end(reason or STREAM_ENDED)
+            if self._archive is not None:
+                events = self._archive.end(reason, events)
+        self._put_events(events)
 
     @property
     def prompt(self) -> Prompt:
@@ -118,6 +158,11 @@ class StreamWorker:
         with self._prompt_lock:
             self._prompt = prompt
         return unknown
+
+    def _put_events(self, events: Sequence[Event]) -> None:
+        for sink in self._sinks:
+            for event in events:
+                sink.put_event(event)
 
     def _fill(self) -> None:
         while len(self._pending) < self._look_ahead:
@@ -162,14 +207,12 @@ class StreamWorker:
             "detect": _ms(answered - pending.request.asked_s),
             "track": _ms(time.perf_counter() - answered),
         }
-        info = self._detector.info
         return FrameResult(
             pending.frame,
             pending.request.prompt,
-            info,
+            self._detector.info,
             found,
             stale=raw is None,
-            adapter=info.adapter,
             timing_ms=timing,
         )
 

@@ -14,8 +14,9 @@ from result_factory import MODEL
 
 from groundstream.models.types import Prompt
 from groundstream.operators.clips.job import ClipWriter
-from groundstream.operators.clips.manager import ClipManager, ClipSettings
+from groundstream.operators.clips.manager import ClipManager
 from groundstream.operators.clips.renderer_main import render_job
+from groundstream.operators.clips.settings import ClipSettings
 from groundstream.operators.clips.spec import Shape
 from groundstream.operators.events.event import Event, EventKind, EventType, Sighting
 from groundstream.operators.frames import Frame, FrameResult, SeenObject

@@ -7,11 +7,11 @@ import pytest
 from clip_stage import Happening, Stage, expected, times
 from counter_video import UNEVEN_MS, make_counter, numbers
 
-from groundstream.operators.clips.manager import ClipSettings
+from groundstream.operators.clips.settings import ClipSettings
 
 
 def settings(**changes: float | str) -> ClipSettings:
-    return ClipSettings(**{"pre_s": 2.0, "post_s": 1.5} | changes)  # type: ignore[arg-type]
+    return ClipSettings(**{"late_s": 3.0, "pre_s": 2.0, "post_s": 1.5} | changes)  # type: ignore[arg-type]
 
 
 @pytest.mark.parametrize(

@@ -14,8 +14,8 @@ from counter_video import make_counter, numbers
 from segment_reader import segments_of
 
 from groundstream.operators.clips.job import PENDING, left_behind
-from groundstream.operators.clips.manager import ClipSettings
 from groundstream.operators.clips.renderer_main import render_job
+from groundstream.operators.clips.settings import ClipSettings
 from groundstream.operators.clips.spec import clip_name
 from groundstream.operators.errors import OutputError
 from groundstream.operators.frames import Frame
@@ -23,7 +23,7 @@ from groundstream.operators.sources import SourceOptions, open_source
 from groundstream.operators.video.segment import Segment
 from groundstream.operators.video.tap import PacketTap
 
-SETTINGS = ClipSettings(pre_s=2.0, post_s=1.5)
+SETTINGS = ClipSettings(late_s=3.0, pre_s=2.0, post_s=1.5)
 
 
 def shifted(segment: Segment, by_s: float, epoch: int) -> Segment:

@@ -8,7 +8,7 @@ from clip_stage import Happening, Stage
 from counter_video import make_counter, numbers
 from rtsp_server import RtspServer
 
-from groundstream.operators.clips.manager import ClipSettings
+from groundstream.operators.clips.settings import ClipSettings
 from groundstream.operators.sources import SourceOptions, open_source
 from groundstream.operators.video.tap import PacketTap
 
@@ -25,7 +25,7 @@ def server(tmp_path: Path) -> Iterator[RtspServer]:
 
 
 def test_a_camera_that_dies_during_an_event_ends_the_clip_there(server: RtspServer, tmp_path: Path) -> None:
-    stage = Stage(tmp_path / "clips", ClipSettings(pre_s=1.0, post_s=1.0))
+    stage = Stage(tmp_path / "clips", ClipSettings(late_s=3.0, pre_s=1.0, post_s=1.0))
     happenings = [Happening(2.0, 60.0), Happening(1.5, 1.7, epoch=2)]
     died = False
     with open_source(server.url, "cam", SourceOptions(), tap=PacketTap(stage.add_segment)) as source:

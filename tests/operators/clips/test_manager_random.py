@@ -11,7 +11,7 @@ from clip_stage import Happening, Stage, expected
 from counter_video import HEIGHT, ROUND_S, UNEVEN_MS, WIDTH, make_counter, numbers, read_number, truth
 from numpy.typing import NDArray
 
-from groundstream.operators.clips.manager import ClipSettings
+from groundstream.operators.clips.settings import ClipSettings
 
 #: How many events; the figure in the docs was measured with 200.
 EVENTS = int(os.environ.get("GROUNDSTREAM_RANDOM_EVENTS", "12"))
@@ -65,7 +65,7 @@ def off_px(path: Path, facts: dict[str, object], times_s: list[float]) -> list[f
 def test_random_events_make_exact_clips(tmp_path: Path, seed: int) -> None:
     chance = random.Random(seed)
     make_counter(tmp_path / "in.mp4", seconds=24.0, **KINDS[seed % len(KINDS)])  # type: ignore[arg-type]
-    settings = ClipSettings(pre_s=chance.uniform(0, 5), post_s=chance.uniform(0, 4))
+    settings = ClipSettings(late_s=3.0, pre_s=chance.uniform(0, 5), post_s=chance.uniform(0, 4))
     late_s = chance.uniform(0, 2)  # one for all: what is told in another order may make clips that overlap
     starts = [chance.uniform(0.5, 17) for _ in range(PER_VIDEO)]
     happenings = [Happening(s, s + chance.choice([0, chance.uniform(0, 5)]), late_s) for s in starts]

@@ -17,12 +17,12 @@ from counter_video import make_counter, numbers
 
 from groundstream.operators.clips import renderer as renderer_module
 from groundstream.operators.clips.job import PENDING, JobFolder, left_behind
-from groundstream.operators.clips.manager import ClipSettings
 from groundstream.operators.clips.renderer import Renderer
 from groundstream.operators.clips.renderer_main import render_job
+from groundstream.operators.clips.settings import ClipSettings
 from groundstream.operators.clips.spec import ClipFiles
 
-SETTINGS = ClipSettings(pre_s=1.0, post_s=1.0)
+SETTINGS = ClipSettings(late_s=3.0, pre_s=1.0, post_s=1.0)
 PATIENT_S = 120.0
 
 
@@ -191,7 +191,7 @@ _RUN = """
     from pathlib import Path
     sys.path.insert(0, {here!r})
     from clip_stage import *
-    stage = Stage(Path({clips!r}), ClipSettings(pre_s=1.0, post_s=1.0{more}))
+    stage = Stage(Path({clips!r}), ClipSettings(late_s=3.0, pre_s=1.0, post_s=1.0{more}))
     happenings = [Happening(2.0, 3.0), Happening(8.0, 60.0)]
     def slowly(frame):
         if frame.seq % 15 == 0:

@@ -12,6 +12,7 @@ from moving_things import Thing, frame_result, play, told, walk
 from groundstream.operators.events.engine import CLOCK_BACK, NEW_EPOCH, RuleEngine
 from groundstream.operators.events.event import Event
 from groundstream.operators.events.rules import RULE_KINDS, CountRule, StreamRules, Zone
+from groundstream.operators.frames import FrameResult
 from groundstream.operators.records import record
 
 LEFT_HALF = ((0.0, 0.0), (0.5, 0.0), (0.5, 1.0), (0.0, 1.0))
@@ -324,3 +325,54 @@ def test_every_event_has_one_beginning_and_one_end() -> None:
     assert len(types) > 100
     assert all(each[0] == "new" and each[-1] == "end" for each in types.values())
     assert all(set(each[1:-1]) <= {"update"} for each in types.values())
+
+
+# ---- the source is lost for now
+
+EVERYWHERE = StreamRules(zones=(Zone("all", ((0.0, 0.0), (1.0, 0.0), (1.0, 1.0), (0.0, 1.0))),), settle_s=0.0)
+LOST = "the camera is away"
+
+
+def inside(time_s: float, epoch: int = 1) -> FrameResult:
+    return frame_result(time_s, [Thing(0.5, 0.5)], epoch=epoch)
+
+
+def test_what_is_open_ends_at_once_when_the_source_is_lost() -> None:
+    rules = RuleEngine("cam", EVERYWHERE)
+    events = [event for at in (0.0, 0.1, 0.2) for event in rules.update(inside(at)).events]
+
+    ended = rules.interrupt(LOST)
+
+    assert told(events) == [("zone_enter", "new")]
+    assert [(event.type, event.truncated, event.id) for event in ended] == [("end", LOST, events[0].id)]
+    assert rules.interrupt(LOST) == ()
+
+
+def test_frames_that_were_on_their_way_begin_nothing_and_the_next_epoch_begins_anew() -> None:
+    rules = RuleEngine("cam", EVERYWHERE)
+    rules.update(inside(0.0))
+    rules.interrupt(LOST)
+
+    late = [event for at in (0.1, 0.2) for event in rules.update(inside(at)).events]
+    back = [event for at in (0.0, 0.1) for event in rules.update(inside(at, epoch=2)).events]
+
+    assert late == []
+    assert told(back) == [("zone_enter", "new")]
+
+
+def test_an_epoch_of_which_only_stale_frames_came_is_over_too() -> None:
+    rules = RuleEngine("cam", EVERYWHERE)
+    rules.update(inside(0.0))
+    rules.update(dataclasses.replace(inside(0.0, epoch=2), stale=True))
+    rules.interrupt(LOST)
+
+    assert rules.update(inside(0.1, epoch=2)).events == ()
+    assert told(rules.update(inside(0.0, epoch=3)).events) == [("zone_enter", "new")]
+
+
+def test_a_source_that_never_came_may_still_come() -> None:
+    rules = RuleEngine("cam", EVERYWHERE)
+
+    assert rules.interrupt("nothing listens there") == ()
+
+    assert told(rules.update(inside(0.0)).events) == [("zone_enter", "new")]

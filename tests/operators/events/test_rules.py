@@ -1,13 +1,20 @@
 from __future__ import annotations
 
+from typing import get_args
+
 import pytest
 
-from groundstream.operators.events.rules import CountLine, CountRule, StreamRules, Zone
+from groundstream.operators.events.event import EventKind
+from groundstream.operators.events.rules import RULE_KINDS, CountLine, CountRule, StreamRules, Zone
 
 DOOR = Zone("door", ((0, 0), (1, 0), (1, 1)))
 BENCH = Zone("bench", ((0, 0), (1, 0), (1, 1)), dwell_s=10)
 ROAD = CountLine("road", (0, 0.5), (1, 0.5))
 CROWD = CountRule("crowd", above=3)
+
+
+def test_every_kind_of_event_is_one_that_rules_make_or_of_the_recording() -> None:
+    assert (*RULE_KINDS, "recording") == get_args(EventKind)
 
 
 @pytest.mark.parametrize(

@@ -19,8 +19,8 @@ from groundstream.operators.sinks.resume import (
     existing_output,
     existing_video,
     first_track,
-    go_on_after,
     lines_backwards,
+    resume_position,
     whole_bytes,
 )
 from groundstream.operators.sinks.video import VideoSink
@@ -123,20 +123,20 @@ def resume(seq: int | None, *, delivered: int | None = None, live: bool = False,
 def test_a_file_goes_on_where_everyone_has_everything(
     known: Resume, kept: list[ExistingOutput], after: int | None
 ) -> None:
-    position = go_on_after(known, kept, None)
+    position = resume_position(known, kept, None)
     assert (None if position is None else position.seq) == after
 
 
 def test_the_time_of_a_frame_is_looked_up_in_the_records(tmp_path: Path) -> None:
     path = tmp_path / "detections.jsonl"
     write(f"jsonl:{path}", RESULTS)
-    position = go_on_after(resume(20), [ExistingOutput(11, 11 / 30), ExistingOutput(6)], path)
+    position = resume_position(resume(20), [ExistingOutput(11, 11 / 30), ExistingOutput(6)], path)
     assert position is not None
     assert (position.seq, position.time_s) == (6, 0.2)
 
 
 def test_a_camera_goes_on_after_the_newest_that_anybody_knows() -> None:
-    position = go_on_after(
+    position = resume_position(
         resume(20, live=True, epoch=2), [ExistingOutput(31, 1.5, epoch=3), ExistingOutput(7, 0.7)], None
     )
     assert position is not None
@@ -185,7 +185,7 @@ def test_a_file_is_read_on_without_a_gap_and_without_a_repetition(clip: Path, se
         everything = [(frame.seq, frame.time_s) for frame in source]
     time_s = round(everything[seq][1], 6)
     with opened(clip, start_s=time_s) as source:
-        source.go_on_after(Position(1, seq, time_s))
+        source.resume_after(Position(1, seq, time_s))
         rest = [(frame.seq, frame.time_s) for frame in source]
     assert rest == everything[seq + 1 :]
 

@@ -20,7 +20,7 @@ from groundstream.operators.records.event import delivery_id
 from groundstream.operators.sinks import SinkWorker, open_sink, writes_file
 from groundstream.operators.sinks.base import Sink
 from groundstream.operators.sinks.record_files import JsonlSink
-from groundstream.operators.sinks.redis import RedisStreamSink
+from groundstream.operators.sinks.redis import RedisAddress, RedisStreamSink
 from groundstream.operators.sinks.video import VideoSink
 
 
@@ -151,7 +151,7 @@ def test_which_outputs_are_files(url: str, expected: bool) -> None:
 def test_events_are_entries_of_redis_and_losses_are_told_by_frames(tmp_path: Path) -> None:
     server = RedisServer(tmp_path)
     try:
-        sink = RedisStreamSink(server.url, "key")
+        sink = RedisStreamSink(RedisAddress(server.url, "key"))
         sink.write_event(event())
         sink.write(result(1))
         sink.close()
@@ -174,7 +174,7 @@ def test_what_redis_lost_is_told_by_the_next_frame_also_behind_events(
     try:
         server.kill()
         size = len(json.dumps(event_record(event()), separators=(",", ":"), ensure_ascii=False).encode())
-        sink = RedisStreamSink(server.url, "key", spool_bytes=4 * size)
+        sink = RedisStreamSink(RedisAddress(server.url, "key"), spool_bytes=4 * size)
         for seq in range(20):
             sink.write_event(event("update", seq))
         sink.write(result(0, seq=20))

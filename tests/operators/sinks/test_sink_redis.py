@@ -17,7 +17,7 @@ from result_factory import result, results
 from groundstream.operators.errors import OutputError
 from groundstream.operators.records import record
 from groundstream.operators.sinks import Sink, SinkWorker, open_sink
-from groundstream.operators.sinks.redis import RedisStreamSink
+from groundstream.operators.sinks.redis import RedisAddress, RedisStreamSink
 
 pytestmark = pytest.mark.server
 
@@ -94,7 +94,7 @@ def test_the_stream_is_trimmed(server: RedisServer) -> None:
 
 
 def test_what_waits_is_delivered_in_one_round_trip(server: RedisServer) -> None:
-    sink = RedisStreamSink(server.url, KEY)
+    sink = RedisStreamSink(RedisAddress(server.url, KEY))
     sink.write(result())
     wait_until(lambda: sink.pending == 0)
     server.kill()
@@ -114,7 +114,9 @@ def test_a_server_that_dies_and_comes_back_misses_no_record_and_keeps_the_order(
     tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
     server = RedisServer(tmp_path, persistent=True)
-    worker = SinkWorker(RedisStreamSink(server.url, KEY), capacity=16, when_full="block", on_error=never)
+    worker = SinkWorker(
+        RedisStreamSink(RedisAddress(server.url, KEY)), capacity=16, when_full="block", on_error=never
+    )
     for each in results([2] * 400):
         if each.frame.seq == 100:
             server.kill()
@@ -135,7 +137,7 @@ def test_a_server_that_dies_and_comes_back_misses_no_record_and_keeps_the_order(
 def test_what_the_spool_cannot_hold_is_reported_in_the_next_record(server: RedisServer) -> None:
     server.kill()
     size = len(json.dumps(record(result(2)), separators=(",", ":"), ensure_ascii=False).encode())
-    sink = RedisStreamSink(server.url, KEY, spool_bytes=10 * size + size // 2)
+    sink = RedisStreamSink(RedisAddress(server.url, KEY), spool_bytes=10 * size + size // 2)
     worker = SinkWorker(sink, capacity=4, when_full="block", on_error=never)
     for seq in range(30):
         worker.put(result(2, seq=seq, dropped={"newer_frame": 1}))
@@ -157,7 +159,7 @@ def test_a_server_that_stays_away_is_an_error_at_the_end(tmp_path: Path, server:
     server.kill()
     errors: list[str] = []
     worker = SinkWorker(
-        RedisStreamSink(server.url, KEY),
+        RedisStreamSink(RedisAddress(server.url, KEY)),
         capacity=4,
         when_full="block",
         on_error=lambda name, error: errors.append(f"{name}: {error}"),
@@ -175,9 +177,9 @@ def test_a_server_that_stays_away_is_an_error_at_the_end(tmp_path: Path, server:
 def test_a_key_of_another_kind_is_refused_at_once(server: RedisServer) -> None:
     with server.client() as client:
         client.set(KEY, "a string")
-    said = str(refusal(RedisStreamSink(server.url, KEY)))
+    said = str(refusal(RedisStreamSink(RedisAddress(server.url, KEY))))
     assert re.match(r"cannot write to stream groundstream:cam of Redis at .*WRONGTYPE", said)
-    with_one = RedisStreamSink(server.url, KEY)
+    with_one = RedisStreamSink(RedisAddress(server.url, KEY))
     with_one.write(result())
     with pytest.raises(OutputError, match="WRONGTYPE"):  # also where nothing is written after it
         with_one.close()
@@ -187,7 +189,7 @@ def test_a_key_of_another_kind_is_refused_at_once(server: RedisServer) -> None:
 def test_a_full_server_is_waited_for(server: RedisServer, caplog: pytest.LogCaptureFixture) -> None:
     with server.client() as client:
         client.config_set("maxmemory", "1")
-        sink = RedisStreamSink(server.url, KEY)
+        sink = RedisStreamSink(RedisAddress(server.url, KEY))
         for each in results([1] * 3):
             sink.write(each)
         wait_until(lambda: "used memory > 'maxmemory'" in caplog.text)

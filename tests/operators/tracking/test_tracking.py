@@ -1,9 +1,11 @@
+from typing import get_args
+
 import numpy as np
 import pytest
 
-from groundstream.operators.tracking.tracker import Tracker, TrackerName
+from groundstream.operators.tracking import Tracker, TrackerName
 
-TRACKERS: tuple[TrackerName, ...] = ("bytetrack", "ocsort", "botsort")
+TRACKERS: tuple[TrackerName, ...] = get_args(TrackerName)
 
 
 def boxes(*lefts: float) -> np.ndarray:

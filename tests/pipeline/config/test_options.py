@@ -8,20 +8,21 @@ from collections import Counter
 from dataclasses import fields
 from operator import attrgetter
 from pathlib import Path
-from typing import Any
+from typing import Any, get_args
 
 import pytest
 from coloured import call, make_coloured, records_of
 from typer.testing import CliRunner
 
 import groundstream
+from groundstream.models.common.device import DTYPES
 from groundstream.operators.errors import ConfigError
 from groundstream.operators.events.rules import Zone
 from groundstream.operators.sources import SourceOptions
 from groundstream.pipeline.cli import app, run_with_flags
 from groundstream.pipeline.config.flags import FLAGS, all_keys, from_keywords, key_at, keywords
 from groundstream.pipeline.config.reference import page
-from groundstream.pipeline.config.run import RunConfig, make_config
+from groundstream.pipeline.config.run import ModelConfig, RunConfig, make_config
 
 ROOT = Path(__file__).parents[3]
 FAKE = ("--model", "fake", "--text-cache", "none")
@@ -51,6 +52,11 @@ def test_every_key_has_a_flag_or_is_known_to_have_none() -> None:
     assert max(Counter(flagged).values()) == 1
     assert keys >= WITHOUT_FLAG
     assert {f"streams.{field.name}" for field in fields(SourceOptions)} <= keys
+
+
+def test_the_number_formats_are_those_that_a_model_can_count_in() -> None:
+    # They stand twice: whoever looks at `--help` does not wait for torch.
+    assert get_args(ModelConfig.model_fields["dtype"].annotation) == ("auto", *DTYPES)
 
 
 def test_every_flag_has_a_key_as_the_readme_says() -> None:

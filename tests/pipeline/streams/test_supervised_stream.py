@@ -2,24 +2,27 @@ from __future__ import annotations
 
 import logging
 import threading
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 import pytest
+from coloured import PHRASES, make_coloured
 from dying_processes import DyingDetector
 
 from groundstream.models.types import ModelInfo, Prompt
 from groundstream.operators.errors import OutputError, Reason, SourceError
 from groundstream.operators.frames import Frame, FrameResult, Position
+from groundstream.operators.sinks.record_files import JsonlSink
 from groundstream.operators.utils.backoff import Backoff
 from groundstream.pipeline.config.run import make_config
 from groundstream.pipeline.detectors.messages import ProcessLost
 from groundstream.pipeline.detectors.pool import DetectorPool
-from groundstream.pipeline.detectors.restarts import CircuitBreaker, RestartBudget, StreamRestarts
+from groundstream.pipeline.detectors.restarts import RestartBudget
 from groundstream.pipeline.observe.health import StreamHealth
 from groundstream.pipeline.streams.base import StreamSpec, StreamView
-from groundstream.pipeline.streams.host import LogLine, Updates
+from groundstream.pipeline.streams.host import LogLine, StreamHost, Updates
+from groundstream.pipeline.streams.restarts import CircuitBreaker, StreamRestarts
 from groundstream.pipeline.streams.supervised import SupervisedStream
 
 PROMPT = Prompt.of(["red car"])
@@ -32,9 +35,15 @@ def result(seq: int) -> FrameResult:
     return FrameResult(frame, PROMPT, info, ())
 
 
-def updates(*seqs: int, ended: bool = False, live: bool = False, **values: Any) -> Updates:
+def updates(
+    *seqs: int,
+    ended: bool = False,
+    live: bool = False,
+    dropped: Mapping[str, int] | None = None,
+    **values: Any,
+) -> Updates:
     last = Position(1, seqs[-1], seqs[-1] / 10, tracks=3) if seqs else None
-    view = StreamView(StreamHealth("cam"), live=live, results=len(seqs), last=last)
+    view = StreamView(StreamHealth("cam"), live=live, results=len(seqs), dropped=dropped or {}, last=last)
     known = {"error": None, "detector_lost": False, "lines": ()} | values
     return Updates(view, tuple(result(seq) for seq in seqs), ended=ended, **known)
 
@@ -80,6 +89,9 @@ class Scripted:
 
     def give_up(self, reason: str) -> None:
         self.did.append(("give_up", reason))
+
+    def owner_left(self) -> None:
+        self.did.append(("owner_left", None))
 
     def stop(self) -> None:
         self.did.append(("stop", None))
@@ -134,6 +146,30 @@ def test_a_process_that_dies_is_replaced_where_it_was(make: Callable[..., Superv
     assert (resume.last, resume.delivered, resume.live) == (Position(1, 2, 0.2, 3), 2, False)
     assert first.of("kill")
     assert stream.view.health.restarts == 1
+
+
+def dies_in(method: str) -> Scripted:
+    """Return a process that dies before it has begun."""
+    process = Scripted([])
+
+    def die(*arguments: Any) -> None:
+        raise LOST
+
+    setattr(process, method, die)
+    return process
+
+
+@pytest.mark.parametrize("method", ["open", "attach"])
+def test_counts_and_place_of_a_camera_go_on_through_all_its_processes(
+    make: Callable[..., SupervisedStream], method: str
+) -> None:
+    first = Scripted([updates(0, 1, live=True, dropped={"queue_full": 5, "fps": 1}), LOST])
+    second = Scripted([updates(2, 3, 4, live=True, dropped={"queue_full": 2}, ended=True)])
+    stream = make(first, dies_in(method), second)
+    stream.run(None)
+    assert (stream.view.results, stream.view.dropped) == (5, {"queue_full": 7, "fps": 1})
+    (resume,) = second.of("open")
+    assert resume.last == Position(1, 1, 0.1, tracks=3)
 
 
 def test_a_file_that_always_dies_at_the_same_frame_is_given_up(make: Callable[..., SupervisedStream]) -> None:
@@ -230,3 +266,81 @@ def test_standard_output_is_written_here_and_once(
     make(first, second, output={"sinks": ["csv:-", f"csv:{tmp_path}/x.csv"]}).run(None)
     assert first.of("start") == [True]
     assert capfd.readouterr().out.startswith("x_min,")
+
+
+@pytest.mark.parametrize(
+    ("elsewhere", "has_reader", "told"),
+    [(False, False, ["stop"]), (True, False, ["owner_left"]), (False, True, []), (True, True, [])],
+)
+def test_a_stream_whose_standard_output_fails_runs_on_for_whoever_is_left(
+    make: Callable[..., SupervisedStream],
+    monkeypatch: pytest.MonkeyPatch,
+    tmp_path: Path,
+    elsewhere: bool,
+    has_reader: bool,
+    told: list[str],
+) -> None:
+    def fail(sink: JsonlSink, result: FrameResult) -> None:
+        raise OutputError("the pipe is closed")
+
+    monkeypatch.setattr(JsonlSink, "write", fail)
+    process = Scripted([updates(0, 1), updates(2, ended=True)])
+    sinks = ["jsonl:-", f"csv:{tmp_path}/x.csv"] if elsewhere else ["jsonl:-"]
+    stream = make(process, output={"sinks": sinks})
+    answer = process.updates
+
+    def updates_after_the_failure(wait_s: float) -> Updates:
+        if len(process.script) == 1:
+            # The worker's thread tells the stream of it, which ends while nobody asks.
+            assert failed.wait(60)
+        return answer(wait_s)
+
+    failed = threading.Event()
+    note = stream._output_failed
+
+    def failed_and_noted(sink: str, error: Exception) -> None:
+        note(sink, error)
+        failed.set()
+
+    monkeypatch.setattr(stream._standard_output._workers[0], "_on_error", failed_and_noted)
+    monkeypatch.setattr(process, "updates", updates_after_the_failure)
+    stream.run((lambda each: None) if has_reader else None)
+    assert isinstance(stream.error, OutputError)
+    assert [did for did, _ in process.did if did in ("stop", "owner_left")] == told
+
+
+class HereProcess:
+    """A real host of a stream, in this process."""
+
+    def __init__(self) -> None:
+        self.host = StreamHost()
+
+    def ask(self, method: Callable[..., Any], *arguments: Any) -> Any:
+        return method(self.host, *arguments)
+
+    tell = ask
+
+    def kill(self) -> None:
+        """Nothing is left to end: these streams come to their end."""
+
+
+@pytest.mark.parametrize("reads_standard_output", [False, True])
+def test_a_stream_whose_disk_is_full_goes_on_only_for_standard_output(
+    pool: DetectorPool, tmp_path: Path, capfd: pytest.CaptureFixture[str], reads_standard_output: bool
+) -> None:
+    frames = 400
+    clip = make_coloured(tmp_path / "clip.mp4", frames)
+    sinks = ["jsonl:/dev/full", "jsonl:-"] if reads_standard_output else ["jsonl:/dev/full"]
+    config = make_config({"streams": [str(clip)], "phrases": PHRASES, "output": {"sinks": sinks}})
+    stream = SupervisedStream(StreamSpec("cam", config, False), HereProcess, pool)
+    stream.open()
+    stream.attach()
+    stream.run(None)
+    assert isinstance(stream.error, OutputError)
+    assert "the disk is full" in str(stream.error)
+    written = capfd.readouterr().out.splitlines()
+    if reads_standard_output:
+        assert len(written) == stream.view.results == frames
+    else:
+        assert written == []
+        assert stream.view.results < frames
