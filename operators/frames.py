@@ -120,7 +120,7 @@ class FrameResult:
         objects: what was found, one entry per object.
         stale: True when the detector gave no answer for this frame; `objects` then mean nothing.
         timing_ms: milliseconds by stage (`decode`, `letterbox`, `detect`, `track`).
-        ruled: whether there are rules, so that the objects' zones are known.
+        zones_known: whether there are rules, so that the objects' zones are known.
     """
 
     frame: Frame
@@ -129,7 +129,7 @@ class FrameResult:
     objects: tuple[SeenObject, ...]
     stale: bool = False
     timing_ms: Mapping[str, float] = field(default_factory=dict)
-    ruled: bool = False
+    zones_known: bool = False
 
     @property
     def wall_time(self) -> str:
@@ -139,7 +139,7 @@ class FrameResult:
     @cached_property
     def detections(self) -> sv.Detections:
         """The objects as supervision has them, with rules also their zones; see `to_detections`."""
-        return to_detections(self.objects, len(self.prompt.phrases), zones=self.ruled)
+        return to_detections(self.objects, len(self.prompt.phrases), zones=self.zones_known)
 
     def once(self, make: Callable[[FrameResult], T]) -> T:
         """Return `make(result)`, made at the first call and kept for all that ask with the same function.
@@ -160,7 +160,7 @@ class FrameResult:
     def with_zones(self, zones: Iterable[tuple[str, ...]]) -> FrameResult:
         """Return the result with the zones of each of its objects, in their order."""
         objects = tuple(seen._replace(zones=names) for seen, names in zip(self.objects, zones, strict=True))
-        return dataclasses.replace(self, objects=objects, ruled=True)
+        return dataclasses.replace(self, objects=objects, zones_known=True)
 
     def with_dropped(self, dropped: Mapping[str, int]) -> FrameResult:
         """Return the result of a frame before which other frames were lost, by reason."""

@@ -88,10 +88,10 @@ def journeys(tree: Path) -> dict[str, list[str]]:
     rules = ["--rules", str(tree / "configs" / "street-rules.yaml")]
     with tempfile.TemporaryDirectory() as folder:
         plain, frames = _traced(tree, Path(folder, "plain"), [])
-        ruled, frames = _traced(tree, Path(folder, "rules"), rules)
+        zones_known, frames = _traced(tree, Path(folder, "rules"), rules)
         clipped, _ = _traced(tree, Path(folder, "clips"), [*rules, "--clips", "events"])
     return {
-        "frame to record": _files(call for call in ruled if call.times >= frames),
+        "frame to record": _files(call for call in zones_known if call.times >= frames),
         "phrase to label": _files(call for call in plain if ABOUT_PHRASES.search(call.uses)),
         "event to clip": sorted(set(_files(clipped)) - set(_files(plain))),
     }

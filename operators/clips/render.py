@@ -33,7 +33,7 @@ from groundstream.operators.clips.pieces import (
     runs_of,
     write_raw,
 )
-from groundstream.operators.clips.spec import KINDS, ClipFiles, ClipSpec, Shape, Span, file_names
+from groundstream.operators.clips.spec import FILE_KINDS, ClipFiles, ClipSpec, Shape, Span, file_names
 from groundstream.operators.clips.timeline import SAME_S, Observation, Tracks
 from groundstream.operators.errors import OutputError
 from groundstream.operators.frames import SeenObject
@@ -236,7 +236,7 @@ class ClipOutput:
         work.mkdir(parents=True, exist_ok=True)
         for name in names.values():
             _take_back(work / name, folder / name)
-        self.annotated, self.raw, self.thumbnail, self.facts = (work / names[kind] for kind in KINDS)
+        self.annotated, self.raw, self.thumbnail, self.facts = (work / names[kind] for kind in FILE_KINDS)
 
     def __enter__(self) -> Self:
         return self
@@ -252,7 +252,7 @@ class ClipOutput:
     @property
     def targets(self) -> tuple[Path, Path, Path, Path]:
         """Where the files go: annotated, raw, thumbnail, facts."""
-        annotated, raw, thumbnail, facts = (self._folder / self.names[kind] for kind in KINDS)
+        annotated, raw, thumbnail, facts = (self._folder / self.names[kind] for kind in FILE_KINDS)
         return annotated, raw, thumbnail, facts
 
     def move(self) -> None:

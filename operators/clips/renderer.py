@@ -14,7 +14,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from groundstream.operators.clips.spec import KINDS, ClipFiles
+from groundstream.operators.clips.spec import FILE_KINDS, ClipFiles
 from groundstream.operators.utils.files import explain
 from groundstream.operators.utils.worker import Worker
 
@@ -168,4 +168,4 @@ def _start() -> subprocess.Popen[bytes]:
 
 
 def _clip(values: dict[str, Any]) -> ClipFiles:
-    return ClipFiles(**values | {kind: Path(values[kind]) for kind in KINDS})
+    return ClipFiles(**values | {kind: Path(values[kind]) for kind in FILE_KINDS})

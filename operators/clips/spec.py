@@ -22,7 +22,7 @@ from groundstream.operators.utils.times import file_stamp
 
 _LONGEST_WORDS = 40  # characters; four bytes each at most, of the 255 that file systems allow
 #: Kinds of a clip's files in the order in which they go into place: who finds the facts finds all.
-KINDS = ("annotated", "raw", "thumbnail", "facts")
+FILE_KINDS = ("annotated", "raw", "thumbnail", "facts")
 
 
 def clip_name(start_wall: float, kind: str, phrase: str) -> str:
@@ -43,13 +43,15 @@ def clip_name(start_wall: float, kind: str, phrase: str) -> str:
 
 
 def file_names(name: str, raw_suffix: str) -> dict[str, str]:
-    """Return the file names of the clip `name` by kind, in the order of `KINDS`.
+    """Return the file names of the clip `name` by kind, in the order of `FILE_KINDS`.
 
     Args:
         name: of the clip.
         raw_suffix: `.raw.mp4` or `.raw.mkv`.
     """
-    return dict(zip(KINDS, (f"{name}.mp4", name + raw_suffix, f"{name}.jpg", f"{name}.json"), strict=True))
+    return dict(
+        zip(FILE_KINDS, (f"{name}.mp4", name + raw_suffix, f"{name}.jpg", f"{name}.json"), strict=True)
+    )
 
 
 @dataclass(frozen=True)

@@ -6,6 +6,6 @@ torch, so their names are not re-exported: a stream's process does without.
 """
 
 from groundstream.operators.detector.client import DetectionRequest, DetectorClient, FrameTime
-from groundstream.operators.detector.letterbox import Letterbox, Picture
+from groundstream.operators.detector.letterbox import Letterbox, ModelPicture
 
-__all__ = ["DetectionRequest", "DetectorClient", "FrameTime", "Letterbox", "Picture"]
+__all__ = ["DetectionRequest", "DetectorClient", "FrameTime", "Letterbox", "ModelPicture"]

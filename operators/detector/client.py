@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 from typing import Protocol
 
 from groundstream.models.types import ModelInfo, Preset, Prompt, RawDetections, SizeRule
-from groundstream.operators.detector.letterbox import Picture
+from groundstream.operators.detector.letterbox import ModelPicture
 
 
 @dataclass(frozen=True)
@@ -41,13 +41,13 @@ class DetectionRequest:
         asked_s: `time.perf_counter` of this process when the request came into it.
     """
 
-    picture: Picture
+    picture: ModelPicture
     prompt: Prompt
     frame_time: FrameTime
     answer: Future[RawDetections] = field(default_factory=Future, init=False)
     asked_s: float = field(default_factory=time.perf_counter, init=False)
 
-    def __reduce__(self) -> tuple[type[DetectionRequest], tuple[Picture, Prompt, FrameTime]]:
+    def __reduce__(self) -> tuple[type[DetectionRequest], tuple[ModelPicture, Prompt, FrameTime]]:
         # A future belongs to its process, and clocks of two machines have nothing to do with each other.
         return type(self), (self.picture, self.prompt, self.frame_time)
 

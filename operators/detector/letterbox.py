@@ -13,7 +13,7 @@ from groundstream.models.types import PicturePlan, SizeRule
 
 
 @dataclass(frozen=True, eq=False)
-class Picture:
+class ModelPicture:
     """A letterboxed picture: `pixels` (H, W, 3) uint8 RGB on its canvas, and the plan to go back."""
 
     pixels: NDArray[np.uint8]
@@ -33,7 +33,7 @@ class Letterbox:
         self._reformatter = VideoReformatter()
         self._plan: PicturePlan | None = None
 
-    def __call__(self, frame: av.VideoFrame) -> Picture:
+    def __call__(self, frame: av.VideoFrame) -> ModelPicture:
         """Return the picture of `frame`; the frame is not changed."""
         size = (frame.height, frame.width)
         if self._plan is None or self._plan.frame_px != size:
@@ -45,8 +45,8 @@ class Letterbox:
         )
         pixels = np.asarray(small.to_ndarray(), np.uint8)
         if plan.content_px == plan.canvas_px:
-            return Picture(pixels, plan)
+            return ModelPicture(pixels, plan)
         canvas = np.empty((*plan.canvas_px, 3), np.uint8)
         canvas[:] = plan.pad_rgb
         canvas[:height, :width] = pixels
-        return Picture(canvas, plan)
+        return ModelPicture(canvas, plan)

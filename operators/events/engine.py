@@ -12,7 +12,7 @@ from groundstream.operators.events.rules import CountRule, StreamRules
 from groundstream.operators.events.track import (
     Cooldowns,
     Latch,
-    Seen,
+    PlacedObject,
     TrackRules,
     distances,
     inside,
@@ -106,7 +106,7 @@ class RuleEngine:
         self._epoch, self._now_s = frame.epoch, frame.time_s
         return ended
 
-    def _seen(self, frame: Frame, objects: tuple[SeenObject, ...]) -> Iterator[Seen]:
+    def _seen(self, frame: Frame, objects: tuple[SeenObject, ...]) -> Iterator[PlacedObject]:
         """Yield the confirmed objects of a frame, with where they stand."""
         found = [seen for seen in objects if seen.state == "confirmed"]
         if not found:
@@ -128,7 +128,7 @@ class RuleEngine:
                 box=seen.box,
                 box_norm=tuple(box_norm),
             )
-            yield Seen(seen.track_id, sighting, tuple(point), in_zones, from_lines)
+            yield PlacedObject(seen.track_id, sighting, tuple(point), in_zones, from_lines)
 
     def _gone(self, objects: tuple[SeenObject, ...]) -> Iterator[Event]:
         """Yield the messages of tracks that are gone, and forget them."""

@@ -21,7 +21,7 @@ Direction = Literal["left", "right"]
 #: So near to a line (in parts of the picture) a point is on neither side: boxes that stand still tremble.
 ON_LINE = 0.002
 _LEAST_AREA = 1e-6  # of the picture: one pixel of a megapixel
-Cooled = Literal["track", "phrase"]
+CooldownScope = Literal["track", "phrase"]
 #: Tables of rules whose rows are told apart by their names.
 TABLES = ("zones", "lines", "counts")
 
@@ -188,7 +188,7 @@ class StreamRules:
     score: float | None = None
     settle_s: float = 0.3
     cooldown_s: float = 0.0
-    cooldown_of: Cooled = "track"
+    cooldown_of: CooldownScope = "track"
 
     def __post_init__(self) -> None:
         check_filter("the rules", "stream", self.phrases, self.score)
@@ -198,7 +198,7 @@ class StreamRules:
         _check_names("counts", [each.name for each in self.counts])
         if self.settle_s < 0 or self.cooldown_s < 0:
             raise ValueError(f"expected seconds of at least 0, but got {self.settle_s} and {self.cooldown_s}")
-        if self.cooldown_of not in get_args(Cooled):
+        if self.cooldown_of not in get_args(CooldownScope):
             raise ValueError(f"expected a cooldown of track or phrase, but got {self.cooldown_of!r}")
         self._check_counts()
         self._check_kinds()

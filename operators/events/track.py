@@ -192,7 +192,7 @@ class Cooldowns:
         self._until_s = {key: until_s + by_s for key, until_s in self._until_s.items()}
 
 
-class Seen(NamedTuple):
+class PlacedObject(NamedTuple):
     """A confirmed object of a frame: its track, the state without its zones, and where it stands.
 
     `inside` tells for each zone of the rules whether it holds the object, `distances` how far it is from
@@ -240,7 +240,7 @@ class TrackRules:
         self.present_s = float("-inf")
         self.zones: tuple[str, ...] = ()
 
-    def see(self, seen: Seen) -> Iterator[Event]:
+    def see(self, seen: PlacedObject) -> Iterator[Event]:
         """Take what is seen of the track in a frame; yield the messages that follow."""
         time_s = seen.sighting.time_s
         self.present_s = time_s
@@ -333,7 +333,7 @@ class TrackRules:
             visit.dwelt = True
             yield from self._begin("dwell", zone.name, reached_s, now, self._values("dwell", zone.name, now))
 
-    def _cross(self, seen: Seen, now: Sighting) -> Iterator[Event]:
+    def _cross(self, seen: PlacedObject, now: Sighting) -> Iterator[Event]:
         lines = zip(self._rules.lines, self._watches, seen.distances, strict=True)
         for line, watch, distance in lines:
             crossing = watch.update(line, seen.point, distance, now, self._rules.settle_s)

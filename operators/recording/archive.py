@@ -32,7 +32,7 @@ RECORDING_FOLDER = "recording"
 RENDER_S = 900.0  # how long the end of a run waits for clips; what is left is made at the next start
 BUDGET_S = 60.0  # how often files are checked for their age
 
-_log = logging.getLogger("groundstream.recorder")
+_log = logging.getLogger("groundstream.archive")
 
 
 @dataclass(frozen=True)

@@ -67,13 +67,13 @@ class PhraseTracker:
             self._forget(epoch)
         self._memory.set_prompt(prompt)
         merged = merge_overlapping(raw, self._overlap_iou)
-        boxes, scores = plan.to_frame(merged.boxes_model), merged.phrase_scores  # frame pixels from here on
+        boxes_frame, scores = plan.to_frame(merged.boxes_model), merged.phrase_scores  # (N, 4) px, (N, P)
         # One score per box, whichever phrase it is of: what a thing is called must not decide where it goes.
         best = scores.max(axis=1, initial=0.0)
         picture = frame_bgr() if self._tracker.needs_frame else None
-        tracked = self._tracker.update(boxes, best, time_s, picture)
-        rows = _Rows(self._stream_id, epoch, prompt)
-        for box, row, number in zip(boxes, scores, tracked.ids.tolist(), strict=True):
+        tracked = self._tracker.update(boxes_frame, best, time_s, picture)
+        rows = _ObjectBuilder(self._stream_id, epoch, prompt)
+        for box, row, number in zip(boxes_frame, scores, tracked.ids.tolist(), strict=True):
             if number:
                 phrases = self._memory.observe(number, row, time_s)
                 rows.add(box, phrases.scores, phrases.label, number, "confirmed", time_s - phrases.first_s)
@@ -128,7 +128,7 @@ def _inside(boxes: NDArray[np.float32], plan: PicturePlan) -> NDArray[np.float32
     return clipped
 
 
-class _Rows:
+class _ObjectBuilder:
     """Gathers the rows of one frame's objects; a track that answers to no phrase now gives no row."""
 
     def __init__(self, stream_id: str, epoch: int, prompt: Prompt) -> None:

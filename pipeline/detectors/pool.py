@@ -46,7 +46,7 @@ class DetectorProcess(Protocol):
         """End it at once; never fails."""
 
 
-class Slot:
+class DetectorSlot:
     """A place for one detector, which outlives the processes in it."""
 
     def __init__(self, name: str, budget: RestartBudget) -> None:
@@ -76,7 +76,7 @@ class DetectorPool:
         budget: Callable[[], RestartBudget] = RestartBudget,
     ) -> None:
         self._spawn = spawn
-        self._slots = [Slot(f"detector-{number + 1}", budget()) for number in range(count)]
+        self._slots = [DetectorSlot(f"detector-{number + 1}", budget()) for number in range(count)]
         self._texts: dict[str, bytes] = {}
         self._lock = threading.RLock()
         self._preparing = threading.Lock()
@@ -172,7 +172,7 @@ class DetectorPool:
                 if slot.process is not None:
                     slot.process.kill()
 
-    def _load(self, slot: Slot) -> None:
+    def _load(self, slot: DetectorSlot) -> None:
         process = slot.process = self._spawn(slot.name)
         if self._closing.is_set():
             process.kill()
@@ -186,7 +186,7 @@ class DetectorPool:
             # Streams that fled from a dead one come back; each sees it when it asks for its link again.
             self._balance()
 
-    def _watch(self, slot: Slot) -> None:
+    def _watch(self, slot: DetectorSlot) -> None:
         while not self._closing.wait(WATCH_S):
             assert slot.process is not None
             try:
@@ -195,7 +195,7 @@ class DetectorPool:
                 if self._closing.is_set() or not self._revive(slot, lost):
                     return
 
-    def _revive(self, slot: Slot, lost: Exception) -> bool:
+    def _revive(self, slot: DetectorSlot, lost: Exception) -> bool:
         """Start the detector of `slot` again; False when that is hopeless or the pool closes."""
         with self._lock:
             slot.up = False
@@ -218,7 +218,7 @@ class DetectorPool:
         log.error("%s is given up: %s", slot.name, lost)
         return False
 
-    def _hand_round(self, texts: Mapping[str, bytes], but: Slot) -> None:
+    def _hand_round(self, texts: Mapping[str, bytes], but: DetectorSlot) -> None:
         self._texts |= texts
         for slot in self._slots:
             if slot is but or not slot.up or slot.process is None or not texts:
@@ -228,7 +228,7 @@ class DetectorPool:
             except ProcessLost:
                 continue  # the one that takes its place is handed all texts
 
-    def _place(self, stream_id: str) -> Slot | None:
+    def _place(self, stream_id: str) -> DetectorSlot | None:
         """Put a stream on the detector with the fewest; None while there is none."""
         up = [slot for slot in self._slots if slot.up]
         if not up:

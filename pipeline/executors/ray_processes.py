@@ -32,7 +32,7 @@ SILENT_S = 30.0  # patience with one that runs; that it has died is known much s
 ANY_S = 1800.0  # patience with a model that is downloaded
 CALLS = 10_000  # that a detector takes at once: every picture in flight is one
 CALLS_OF_STREAM = 8  # its owner waits for updates and wants something else meanwhile
-BEGINNING = ("open", "attach")  # what may take a stream longer: a camera, a library, a server at the far end
+SLOW_CALLS = ("open", "attach")  # what may take a stream longer: a camera, a library, a server at the far end
 
 P = ParamSpec("P")
 R = TypeVar("R")
@@ -127,7 +127,7 @@ class RayStreamProcess(RayProcess):
         self, method: Callable[Concatenate[StreamHost, P], R], *arguments: P.args, **named: P.kwargs
     ) -> R:
         """Call `method` of the process's `StreamHost` and return its answer."""
-        patience_s = BEGIN_S if method.__name__ in BEGINNING else SILENT_S
+        patience_s = BEGIN_S if method.__name__ in SLOW_CALLS else SILENT_S
         answer: R = self.call(method.__name__, *arguments, patience_s=patience_s, **named)
         return answer
 

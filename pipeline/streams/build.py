@@ -31,7 +31,8 @@ if TYPE_CHECKING:
 
 LEAVE_RATIO = 0.7  # a phrase ceases to hold at this part of the score at which it began to
 _DAY_S = 86400.0
-_MARGIN_S = 0.7  # settling twice, as counts do
+#: A count settles on what its tracks have settled already: so much later than other events it may come.
+_MARGIN_S = 0.7
 
 
 def build_source(
@@ -124,7 +125,7 @@ def archive_settings(config: RunConfig) -> ArchiveSettings:
     from groundstream.operators.recording.archive import ArchiveSettings
 
     clips, rules = config.clips, stream_rules(config)
-    # An event is told when it has settled, and what is gone when it has been lost and missed for a while.
+    # An event is emitted when it has settled, and what is gone when it has been lost and missed for a while.
     late_s = (rules.settle_s if rules is not None else 0.0) + config.track.lost_s + GONE_S + _MARGIN_S
     clip_settings = None
     if clips.mode != "none":

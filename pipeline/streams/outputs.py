@@ -86,12 +86,12 @@ class StreamOutputs:
         live: bool,
         on_error: Callable[[str, Exception], None],
         existing: Mapping[str, ExistingOutput] = MappingProxyType({}),
-        further: Sequence[Sink] = (),
+        extra_sinks: Sequence[Sink] = (),
     ) -> list[SinkWorker]:
         """Open the outputs, each with its own thread and bounded queue.
 
         A file waits for a slow sink (nothing is lost); a live stream drops the oldest result instead,
-        counted. Those that are `existing`, of a process that died, are continued; `further` ones are open
+        counted. Those that are `existing`, of a process that died, are continued; `extra_sinks` are open
         already.
 
         Raises:
@@ -111,7 +111,7 @@ class StreamOutputs:
         for url in self._urls:
             old = existing.get(url, NOTHING)
             sinks.append((open_sink(url, self._stream_id, old.size_bytes), SINK_CAPACITY, old))
-        sinks += [(sink, SINK_CAPACITY, NOTHING) for sink in further]
+        sinks += [(sink, SINK_CAPACITY, NOTHING) for sink in extra_sinks]
         when_full: Literal["block", "drop_oldest"] = "drop_oldest" if live else "block"
         return [
             SinkWorker(sink, capacity=capacity, when_full=when_full, on_error=on_error, after_seq=old.seq)

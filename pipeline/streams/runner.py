@@ -90,7 +90,7 @@ class StreamRunner:
             live=self._source.semantics == "live",
             on_error=self._sink_failed,
             existing=self._existing,
-            further=[] if owner is None else [owner],
+            extra_sinks=[] if owner is None else [owner],
         )
         self._own_outputs = self._sinks if owner is None else self._sinks[:-1]
         if self._tap is not None and self._tap.absent is not None:

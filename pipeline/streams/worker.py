@@ -23,7 +23,13 @@ import numpy as np
 from numpy.typing import NDArray
 
 from groundstream.models.types import Prompt, RawDetections
-from groundstream.operators.detector import DetectionRequest, DetectorClient, FrameTime, Letterbox, Picture
+from groundstream.operators.detector import (
+    DetectionRequest,
+    DetectorClient,
+    FrameTime,
+    Letterbox,
+    ModelPicture,
+)
 from groundstream.operators.errors import DetectorUnavailable
 from groundstream.operators.events.engine import STREAM_ENDED, RuleEngine
 from groundstream.operators.events.event import Event
@@ -176,7 +182,7 @@ class StreamWorker:
             timing = {"decode": _ms(read - started), "letterbox": _ms(time.perf_counter() - read)}
             self._pending.append(self._ask(frame, picture, timing))
 
-    def _ask(self, frame: Frame, picture: Picture, timing_ms: dict[str, float]) -> Pending:
+    def _ask(self, frame: Frame, picture: ModelPicture, timing_ms: dict[str, float]) -> Pending:
         frame_time = FrameTime(frame.stream_id, frame.epoch, frame.time_s)
         request = DetectionRequest(picture, self.prompt, frame_time)
         self._detector.submit(request)

@@ -38,10 +38,10 @@ def test_objects_and_detections_say_the_same(count: int) -> None:
 def test_detections_have_zones_where_there_are_rules_also_without_objects() -> None:
     for count, zones in ((2, [("yard",), ("yard", "door")]), (0, [])):
         plain = result(count)
-        ruled = plain.with_zones(zones)
+        zones_known = plain.with_zones(zones)
         assert "zones" not in plain.detections.data
-        assert list(ruled.detections.data["zones"]) == zones
-        assert [seen.zones for seen in ruled.objects] == zones
+        assert list(zones_known.detections.data["zones"]) == zones
+        assert [seen.zones for seen in zones_known.objects] == zones
     with pytest.raises(ValueError, match="shorter"):
         result(2).with_zones([()])
 

@@ -34,7 +34,7 @@ from groundstream.models.nano.open_branch import OpenBranch
 from groundstream.models.nano.postprocess import OVERLAP_IOU
 from groundstream.models.nano.rows import meanings_of
 from groundstream.models.types import Prompt, RawDetections
-from groundstream.operators.detector import Letterbox, Picture
+from groundstream.operators.detector import Letterbox, ModelPicture
 from training.data.fetch import rows
 from training.data.lexicon import everyday_meanings
 from training.data.pack import read_photograph
@@ -80,7 +80,7 @@ class ClosedSet:
         self._network = NanoNetwork.from_tensors(read_tensors(SHIPPED), self._config)
 
     @torch.inference_mode()
-    def __call__(self, picture: Picture) -> tuple[Tensor, Tensor]:
+    def __call__(self, picture: ModelPicture) -> tuple[Tensor, Tensor]:
         """Return (N, 4) boxes in canvas pixels and (N, 80) scores; suppressed ones are zero."""
         side = self._config.picture_px
         height, width = picture.plan.content_px
@@ -123,14 +123,14 @@ def frames(video: Path, every: int) -> Iterator[tuple[str, Rgb]]:
                 yield f"{video.name}:{number}", np.asarray(frame.to_ndarray(format="rgb24"), np.uint8)
 
 
-def placed(grounder: Grounder, pixels: Rgb) -> Picture:
+def placed(grounder: Grounder, pixels: Rgb) -> ModelPicture:
     """Put a picture on the canvas that the product would use."""
     frame = av.VideoFrame.from_ndarray(np.ascontiguousarray(pixels), "rgb24")
     return Letterbox(grounder.size_rule)(frame)
 
 
 @torch.inference_mode()
-def ask(grounder: Grounder, picture: Picture, phrases: Sequence[str], floor: float) -> RawDetections:
+def ask(grounder: Grounder, picture: ModelPicture, phrases: Sequence[str], floor: float) -> RawDetections:
     """Return what the product finds; boxes in canvas pixels, a column per phrase."""
     pixels, content = torch.from_numpy(picture.pixels)[None], torch.tensor([picture.plan.content_px])
     features = grounder.encode_image(pixels, content)

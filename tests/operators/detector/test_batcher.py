@@ -11,7 +11,7 @@ from groundstream.models.fake import FakeGrounder
 from groundstream.models.types import Prompt, RawDetections, SizeRule
 from groundstream.operators.detector.batcher import Batcher
 from groundstream.operators.detector.client import DetectionRequest, FrameTime
-from groundstream.operators.detector.letterbox import Picture
+from groundstream.operators.detector.letterbox import ModelPicture
 from groundstream.operators.errors import DetectorUnavailable
 
 PROMPT = Prompt.of(["red car"])
@@ -42,7 +42,7 @@ class GatedGrounder(FakeGrounder):
 def request(left: int = 10, size: int = 64, prompt: Prompt = PROMPT) -> DetectionRequest:
     pixels = np.full((size, size, 3), 120, np.uint8)
     pixels[10:40, left : left + 20] = (230, 25, 25)
-    picture = Picture(pixels, SizeRule("fit", size, size).plan(size, size))
+    picture = ModelPicture(pixels, SizeRule("fit", size, size).plan(size, size))
     return DetectionRequest(picture, prompt, FrameTime("cam", 1, 0.0))
 
 

@@ -19,7 +19,7 @@ from groundstream.models.temporal.scene_cut import FLASH_S
 from groundstream.models.types import Prompt, RawDetections
 from groundstream.operators.detector.batcher import Batcher
 from groundstream.operators.detector.client import DetectionRequest, FrameTime
-from groundstream.operators.detector.letterbox import Picture
+from groundstream.operators.detector.letterbox import ModelPicture
 from groundstream.operators.detector.temporal import IDLE_S, SEEK_BACK_S, TemporalDetector, waves_of
 
 SIDE = 96
@@ -305,13 +305,13 @@ def test_through_the_batcher(grounder: Grounder) -> None:
         plan = grounder.size_rule.plan(SIDE, SIDE)
         found = []
         for number in range(2):
-            picture = Picture(scene(1, noise=number)[0].numpy(), plan)
+            picture = ModelPicture(scene(1, noise=number)[0].numpy(), plan)
             request = DetectionRequest(picture, PROMPTS[0], FrameTime("cam", 1, number / 10))
             found.append(batcher.submit(request).result(60))
         assert equal(found[0], bench.frozen(scene(1)))
         assert not equal(found[1], bench.frozen(scene(1, noise=1)))
         batcher.end_stream("cam")
-        picture = Picture(scene(1, noise=2)[0].numpy(), plan)
+        picture = ModelPicture(scene(1, noise=2)[0].numpy(), plan)
         request = DetectionRequest(picture, PROMPTS[0], FrameTime("cam", 1, 0.2))
         last = batcher.submit(request).result(60)
         assert equal(last, bench.frozen(scene(1, noise=2)))

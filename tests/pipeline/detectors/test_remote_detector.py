@@ -8,7 +8,7 @@ import pytest
 from dying_processes import DyingDetector
 
 from groundstream.models.types import Prompt, RawDetections, SizeRule
-from groundstream.operators.detector import DetectionRequest, FrameTime, Picture
+from groundstream.operators.detector import DetectionRequest, FrameTime, ModelPicture
 from groundstream.operators.errors import DetectorUnavailable
 from groundstream.pipeline.detectors.host import ReorderBuffer
 from groundstream.pipeline.detectors.messages import SequenceNumber
@@ -21,7 +21,7 @@ PATIENCE_S = 60
 def request(time_s: float, left: int = 10) -> DetectionRequest:
     pixels = np.full((64, 64, 3), 120, np.uint8)
     pixels[10:40, left : left + 20] = (230, 25, 25)
-    picture = Picture(pixels, SizeRule("fit", 64, 64).plan(64, 64))
+    picture = ModelPicture(pixels, SizeRule("fit", 64, 64).plan(64, 64))
     return DetectionRequest(picture, PROMPT, FrameTime("cam", 1, time_s))
 
 

@@ -13,7 +13,7 @@ from coloured import PHRASES, ids_by_phrase, make_coloured, records_of
 from ray_runs import FAKE, frames_in, plain, processes, ray_here, ray_pipeline, wait_until
 
 from groundstream.models.types import Prompt, RawDetections, SizeRule
-from groundstream.operators.detector import DetectionRequest, FrameTime, Picture
+from groundstream.operators.detector import DetectionRequest, FrameTime, ModelPicture
 from groundstream.operators.errors import (
     ClusterError,
     DetectorUnavailable,
@@ -159,7 +159,7 @@ def test_why_a_detector_has_no_answer_comes_through_the_cluster(clips: list[str]
             raise DetectorUnavailable("the model failed: RuntimeError: out of memory")
 
     def request(value: int) -> DetectionRequest:
-        picture = Picture(np.full((32, 32, 3), value, np.uint8), SizeRule("fit", 32, 32).plan(32, 32))
+        picture = ModelPicture(np.full((32, 32, 3), value, np.uint8), SizeRule("fit", 32, 32).plan(32, 32))
         return DetectionRequest(picture, Prompt.of(["dog"]), FrameTime("cam", 1, 0.0))
 
     link = RayLink(ray.remote(Detector).remote())
