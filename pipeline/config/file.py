@@ -66,6 +66,10 @@ def read_file(path: Path, kind: type) -> Written:
         mark = getattr(error, "problem_mark", None)
         line = f", line {mark.line + 1}" if mark else ""
         raise ConfigError(f"{path}{line}: not valid YAML: {getattr(error, 'problem', error)}") from None
+    for key, first, second in _repeated(tree):
+        raise ConfigError(
+            f"{path}, line {second}: the key '{key}' is there already, in line {first}; keep one of them"
+        )
     if not isinstance(values, dict):
         keys = " and ".join(f"'{key}:'" for key in list(keys_of(kind))[:2])
         raise ConfigError(f"{path}: expected keys such as {keys}, but got {values!r:.60}")
@@ -108,11 +112,30 @@ def checked(
         raise ConfigError("; ".join(sentences)) from None
 
 
+def _repeated(node: yaml.Node | None) -> Iterator[tuple[str, int, int]]:
+    """Yield each key that stands twice in one mapping, which YAML forbids and its reader does not mind."""
+    if isinstance(node, yaml.MappingNode):
+        seen: dict[tuple[str, str], int] = {}
+        for key, value in node.value:
+            line = key.start_mark.line + 1
+            if isinstance(key, yaml.ScalarNode) and key.tag != "tag:yaml.org,2002:merge":
+                if (name := (key.tag, key.value)) in seen:
+                    yield key.value, seen[name], line
+                seen[name] = line
+            yield from _repeated(value)
+    elif isinstance(node, yaml.SequenceNode):
+        for item in node.value:
+            yield from _repeated(item)
+
+
 def _lines(node: yaml.Node | None, at: Location = ()) -> Iterator[tuple[Location, int]]:
     """Yield the line of every key and item, by its place."""
     if isinstance(node, yaml.MappingNode):
         for key, value in node.value:
-            name = OLD_KEYS.get(key.value, key.value)
+            name = key.value
+            if not at and name in OLD_KEYS:
+                yield (name,), key.start_mark.line + 1  # where both names are given, errors say the old one
+                name = OLD_KEYS[name]
             if key.tag == "tag:yaml.org,2002:bool":  # `no:` is the key False, in errors too
                 name = yaml.SafeLoader.bool_values[key.value.lower()]
             place = (*at, name)
@@ -135,6 +158,9 @@ def _sentence(detail: Any, root: type[Strict], values: Mapping[str, Any], where:
     own_name = _own_name(location, names)
     place = where(location) if own_name is None else ""
     if kind in ("extra_forbidden", "unexpected_keyword_argument"):
+        old = str(location[0])
+        if len(location) == 1 and OLD_KEYS.get(old) in values:
+            return f"{place}'{old}' is the old name of '{OLD_KEYS[old]}', and both are given; remove '{old}'"
         return f"{place}unknown key '{location[-1]}'{_nearest(location, root)}"
     if kind == "invalid_key":
         return f"{where(location[:-1])}the key {given!r} is no word, as YAML reads it; put it in quotes"

@@ -169,6 +169,19 @@ def test_what_is_wrong_with_rules_is_said_with_its_line(
         load_config(write(tmp_path, RULES.replace(old, new)))
 
 
+def test_a_zone_that_is_named_twice_in_a_file_of_rules_is_told(tmp_path: Path) -> None:
+    zone = "  yard: {polygon: [[0, 0], [1, 0], [1, 1]]}\n"
+    path = write(tmp_path, f"zones:\n{zone}{zone}")
+    with pytest.raises(ConfigError, match=r"run\.yaml, line 3: the key 'yard' is there already, in line 2"):
+        read_rules(path)
+
+
+def test_a_key_that_is_repeated_by_reference_is_given_once(tmp_path: Path) -> None:
+    text = "streams: [{<<: &all {fps: 2}, source: a}, {<<: *all, source: b, fps: 3}]\nphrases: [dog]\n"
+    config = load_config(write(tmp_path, text))
+    assert [stream.options.fps for stream in config.streams] == [2, 3]
+
+
 @pytest.mark.parametrize(
     ("line", "message"),
     [
@@ -180,7 +193,13 @@ def test_what_is_wrong_with_rules_is_said_with_its_line(
         ("recording: 7", "line 3: recording"),
         ("recording: {segment_s: 0}", "line 3: recording.segment_s: .*greater than 0"),
         ("record: {segment_s: 0}", "line 3: recording.segment_s: .*greater than 0"),
-        ("record: true\nrecording: true", r"unknown key 'record'; did you mean 'recording'\?"),
+        (
+            "recording: true\nrecord: true",
+            "line 4: 'record' is the old name of 'recording', and both are given; remove 'record'",
+        ),
+        ("record: true\nrecording: true", "line 3: 'record' is the old name of 'recording', and both are"),
+        ("phrases: [cat]", "line 3: the key 'phrases' is there already, in line 2; keep one of them"),
+        ("model: {name: a, name: b}", "line 3: the key 'name' is there already, in line 3; keep one"),
         (
             "clips: {mode: off}",
             "line 3: clips.mode: .*'none', but got False; YAML reads on, yes, off and no as",
@@ -215,6 +234,7 @@ def test_words_that_yaml_reads_as_something_else(tmp_path: Path, line: str, mess
             "line 3: unknown key 'options'; did you mean 'patience_s'",
         ),
         ("id: yes", "line 3: streams.0.id: .*put the word in quotes"),
+        ("end_s: 3\n    end_s: 4", "line 4: the key 'end_s' is there already, in line 3; keep one of them"),
     ],
 )
 def test_options_of_a_source_stand_beside_it_and_are_checked_by_its_room(
