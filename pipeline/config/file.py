@@ -16,7 +16,16 @@ from pydantic import ValidationError
 from groundstream.operators.errors import ConfigError
 from groundstream.operators.urls import mask
 from groundstream.pipeline.config.base import Strict
-from groundstream.pipeline.config.keys import FLAT, OLD_KEYS, Location, is_part, keys_of, part_at, plain_kind
+from groundstream.pipeline.config.keys import (
+    FLAT,
+    OLD_KEYS,
+    WORDS_ELSEWHERE,
+    Location,
+    is_part,
+    keys_of,
+    part_at,
+    plain_kind,
+)
 
 Part = TypeVar("Part", bound=Strict)
 Where = Callable[[Location], str]
@@ -226,6 +235,18 @@ def _quotes(kind: str, given: object) -> str:
 
 
 def _nearest(location: Location, root: type) -> str:
-    keys = list(keys_of(part_at(root, location[:-1])))
-    close = difflib.get_close_matches(str(location[-1]), keys, n=1, cutoff=0.5)
+    word, part = str(location[-1]), part_at(root, location[:-1])
+    keys = list(keys_of(part))
+    if part is root and (path := _further_in(root, word)):
+        return f"; did you mean '{'.'.join(path)}'?"
+    close = difflib.get_close_matches(word, keys, n=1, cutoff=0.5)
     return f"; did you mean '{close[0]}'?" if close else f"; known keys: {', '.join(keys)}"
+
+
+def _further_in(root: type, word: str) -> tuple[str, ...]:
+    """Return the path of a key that was written at the top, or that another tool calls so; () for none."""
+    known = WORDS_ELSEWHERE.get(word, ())
+    if known and known[0] in keys_of(root):
+        return known
+    parts = [key for key in keys_of(root).values() if key.part is not None and word in keys_of(key.part)]
+    return (parts[0].name, word) if parts else ()

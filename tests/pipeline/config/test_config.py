@@ -1,10 +1,12 @@
+import re
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from groundstream.operators.errors import ConfigError
 from groundstream.operators.events.rules import CountLine, StreamRules, Zone
-from groundstream.pipeline.config.run import distinct_ids, load_config, make_config, read_rules
+from groundstream.pipeline.config.run import distinct_ids, idle_settings, load_config, make_config, read_rules
 
 CONFIGS = Path(__file__).parents[3] / "configs"
 GOOD = """
@@ -198,6 +200,11 @@ def test_a_key_that_is_repeated_by_reference_is_given_once(tmp_path: Path) -> No
             "line 4: 'record' is the old name of 'recording', and both are given; remove 'record'",
         ),
         ("record: true\nrecording: true", "line 3: 'record' is the old name of 'recording', and both are"),
+        ("score: 0.3", r"line 3: unknown key 'score'; did you mean 'track\.score'\?"),
+        ("conf: 0.3", r"line 3: unknown key 'conf'; did you mean 'track\.score'\?"),
+        ("out: x", r"line 3: unknown key 'out'; did you mean 'output\.dir'\?"),
+        ("query: x", r"line 3: unknown key 'query'; did you mean 'phrases'\?"),
+        ("zones: {}", r"line 3: unknown key 'zones'; did you mean 'rules\.zones'\?"),
         ("phrases: [cat]", "line 3: the key 'phrases' is there already, in line 2; keep one of them"),
         ("model: {name: a, name: b}", "line 3: the key 'name' is there already, in line 3; keep one"),
         (
@@ -257,3 +264,39 @@ def test_short_forms_are_laid_over_each_other(tmp_path: Path) -> None:
     config = load_config(path, {"recording": True})
     assert config.recording is not None
     assert config.recording.segment_s == 7
+
+
+MQTT, HOOK = "mqtt://u:s3cret@host/topic", "webhook+https://host/path"
+
+
+@pytest.mark.parametrize(
+    ("settings", "told"),
+    [
+        ({}, []),
+        ({"keep": {"gb": 3}}, [r"keep\.gb \(--keep-gb\) without effect: neither clips nor"]),
+        ({"keep": {"gb": 3, "days": 1}}, [r"keep\.gb \(--keep-gb\) and keep\.days \(--keep-days\) without"]),
+        ({"keep": {"gb": 3}, "clips": "events", "output": {"dir": "out"}}, []),
+        ({"recording": True}, [r"no clips and no recording are made: .*, output\.dir \(out= in Python\)"]),
+        ({"clips": "always"}, ["no clips and no recording are made"]),
+        (
+            {"output": {"sinks": [MQTT, HOOK, "jsonl:-"]}},
+            [r"nothing is sent to mqtt://\*\*\*@host/topic: it gets events only", "sent to webhook.*rules"],
+        ),
+        ({"output": {"sinks": [f"{MQTT}?qos=0&detections=1", f"{HOOK}#detections=1"]}}, []),
+        ({"output": {"sinks": [f"{HOOK}?detections=1"]}}, ["nothing is sent to webhook"]),  # the receiver's
+        ({"output": {"sinks": [MQTT]}, "rules": {"events": ["appear"]}}, []),
+        (
+            {
+                "output": {"sinks": [MQTT]},
+                "streams": ["a.mp4", {"source": "b.mp4", "rules": {"events": ["appear"]}}],
+            },
+            [],
+        ),
+    ],
+)
+def test_settings_without_effect_are_told(settings: dict[str, Any], told: list[str]) -> None:
+    config = make_config({"streams": ["a.mp4"], "phrases": ["dog"], **settings})
+    sentences = list(idle_settings(config))
+    assert len(sentences) == len(told)
+    for sentence, words in zip(sentences, told, strict=True):
+        assert re.search(words, sentence)
