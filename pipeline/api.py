@@ -34,7 +34,7 @@ def open_pipeline(
     if isinstance(sources, str | PathLike) or not isinstance(sources, Iterable):
         sources = [sources]
     settings = {"phrases": phrases_given(phrases), **settings}
-    return Pipeline(from_keywords([source_given(source) for source in several], settings))
+    return Pipeline(from_keywords([source_given(source) for source in sources], settings))
 
 
 def run(
