@@ -35,6 +35,15 @@ NO_NAMES: Names = MappingProxyType({})
 
 MOST_SENTENCES = 3
 
+#: What is expected, where the checker says it in words of Python.
+_SAID = {
+    "too_short": "expected at least one",
+    "path_type": "expected a path, as 'out'",
+    "bool_parsing": "expected true or false",
+    "bool_type": "expected true or false",
+    "int_from_float": "expected a whole number",
+}
+
 
 @dataclass(frozen=True)
 class Written:
@@ -81,7 +90,8 @@ def read_file(path: Path, kind: type) -> Written:
         )
     if not isinstance(values, dict):
         keys = " and ".join(f"'{key}:'" for key in list(keys_of(kind))[:2])
-        raise ConfigError(f"{path}: expected keys such as {keys}, but got {values!r:.60}")
+        given = f"but got {values!r:.60}" if values is not None else "but it is empty"
+        raise ConfigError(f"{path}: expected keys such as {keys}, {given}")
     return Written(path, values, dict(_lines(tree)))
 
 
@@ -206,7 +216,9 @@ def _message(detail: Any, root: type[Strict], location: Location) -> str:
         return "expected a list, as [a, b]"
     if detail["type"] in ("model_type", "dataclass_type"):
         return f"expected keys such as {', '.join(list(keys_of(part_at(root, location)))[:3])}"
-    message = re.sub(r"^(Value error|Assertion failed), ", "", detail["msg"])
+    if detail["type"] in _SAID:
+        return _SAID[detail["type"]]
+    message = re.sub(r"^(Value error|Assertion failed), |, unable to parse string as .*$", "", detail["msg"])
     return message[:1].lower() + message[1:]
 
 
