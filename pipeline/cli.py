@@ -56,6 +56,20 @@ def _guarded(command: Callable[..., int]) -> Callable[..., None]:
     return guarded
 
 
+class _Command(TyperCommand):
+    """A command whose errors do not suggest the old names of its flags, which the help does not show."""
+
+    def parse_args(self, ctx: Any, args: list[str]) -> list[str]:
+        """Parse; what is near to an unknown flag is named where it is no old name."""
+        try:
+            return super().parse_args(ctx, args)
+        except Exception as error:  # no such option; typer has a click of its own, which is private
+            if near := getattr(error, "possibilities", None):
+                old = {name for each in self.params if getattr(each, "hidden", False) for name in each.opts}
+                error.possibilities = [name for name in near if name not in old]  # type: ignore[attr-defined]
+            raise
+
+
 class _RunCommand(TyperCommand):
     """`run` in the list of commands; the flags, which the configuration declares, come when it is called."""
 
@@ -73,7 +87,7 @@ def run_with_flags() -> TyperCommand:
     from groundstream.pipeline.commands.run import run_command
 
     alone = typer.Typer(add_completion=False)
-    alone.command("run", help=ABOUT_RUN, epilog=EXIT_CODES)(_guarded(run_command))
+    alone.command("run", cls=_Command, help=ABOUT_RUN, epilog=EXIT_CODES)(_guarded(run_command))
     command = typer.main.get_command(alone)
     assert isinstance(command, TyperCommand)
     return command
@@ -235,7 +249,7 @@ def eval_temporal(
     _guard(lambda: eval_command(options, Console()))
 
 
-@app.command()
+@app.command(cls=_Command)
 def adapt(
     videos: Annotated[list[Path], typer.Argument(metavar="VIDEO...", help="Your footage, unlabelled.")],
     out: Annotated[Path, typer.Option(metavar="FILE", help="The adapter, for `run --adapter FILE`.")],
@@ -273,7 +287,9 @@ def doctor(
 
 @app.command()
 def check(
-    config: Annotated[Path, typer.Argument(metavar="CONFIG", help="A YAML file for `run --config`.")],
+    config: Annotated[
+        Path, typer.Argument(metavar="CONFIG", help="A YAML file for `run --config`, or for --rules.")
+    ],
 ) -> None:
     """Check a configuration without running it."""
     from groundstream.pipeline.commands.info import print_check

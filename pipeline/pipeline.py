@@ -13,7 +13,14 @@ from typing import Any
 from groundstream.models.types import Prompt
 from groundstream.operators.frames import FrameResult
 from groundstream.pipeline.config.file import checked
-from groundstream.pipeline.config.run import RunConfig, StreamConfig, distinct_ids
+from groundstream.pipeline.config.run import (
+    RunConfig,
+    StreamConfig,
+    distinct_ids,
+    idle_settings,
+    phrases_given,
+    source_given,
+)
 from groundstream.pipeline.observe.health import PipelineHealth
 from groundstream.pipeline.streams.base import Executor, OnResult, Stream, StreamSpec, warn_unknown
 
@@ -45,6 +52,8 @@ class Pipeline:
             ClusterError: the Ray cluster cannot be had.
         """
         self.config = config
+        for sentence in idle_settings(config):
+            log.warning("%s", sentence)
         self._several = len(config.streams) > 1
         self._change = threading.Condition()
         self._threads: list[threading.Thread] = []
@@ -98,7 +107,7 @@ class Pipeline:
             _drain(results, runner)
 
     def add(
-        self, source: str | PathLike[str] | StreamConfig, phrases: Iterable[str] = (), **settings: Any
+        self, source: str | PathLike[str] | int | StreamConfig, phrases: Iterable[str] = (), **settings: Any
     ) -> Stream:
         """Add a stream, which begins at once where the pipeline runs.
 
@@ -116,8 +125,8 @@ class Pipeline:
         if self._closed:
             raise ValueError("the pipeline has ended; open another one for further streams")
         if not isinstance(source, StreamConfig):
-            asked = (phrases,) if isinstance(phrases, str) else tuple(phrases)
-            source = checked(StreamConfig, {"source": str(source), "phrases": asked, **settings})
+            asked = {"source": source_given(source), "phrases": phrases_given(phrases), **settings}
+            source = checked(StreamConfig, asked)
         spec = StreamSpec(self._free_id(source), _alone(self.config, source), own_folder=True)
         stream = self._executor.open([spec])[0]
         with self._change:
@@ -145,10 +154,15 @@ class Pipeline:
     def set_phrases(self, phrases: Iterable[str], stream_id: str | None = None) -> None:
         """Ask other phrases from the next frame on, of one stream or of all; tracks keep their ids.
 
+        Args:
+            phrases: what to look for; a single one may be a plain string.
+            stream_id: the stream; all of them by default.
+
         Raises:
+            ConfigError: a phrase is no string.
             ValueError: there is no phrase, one is empty or too long, or no such stream runs.
         """
-        self.set_prompt(Prompt.of(phrases), stream_id)
+        self.set_prompt(Prompt.of(phrases_given(phrases)), stream_id)
 
     def set_prompt(self, prompt: Prompt, stream_id: str | None = None) -> None:
         """Ask `prompt` from the next frame on; see `set_phrases`."""

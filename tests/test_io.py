@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 from event_factory import event
-from result_factory import results
+from result_factory import result, results, with_objects
 
 from groundstream import io
 from groundstream.operators.records import record
@@ -40,7 +40,8 @@ def test_the_import_is_light() -> None:
 
 
 def test_the_pages_examples_run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    made = results([3, 0, 4])
+    tentative = with_objects(result(2), state="tentative")  # as in the first frame of a real run
+    made = [tentative, *results([0, 3, 0, 4])[1:]]
     for name in ("detections", "events"):
         sink = JsonlSink(tmp_path / "out" / f"{name}.jsonl", only=name)  # type: ignore[arg-type]
         for each in made:
@@ -58,6 +59,6 @@ def test_the_pages_examples_run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch)
     assert len(blocks) == 5
     assert len([line for line in lines if line.startswith("0 2023-11-14T22:13:20.250Z ['")]) == 1
     assert "zone_enter end yard cam:1:7" in lines
-    assert "1 [1] 3" in lines
+    assert "2 [1] 4" in lines
     assert "end 狗 ['yard', 'door']" in lines
     assert names["records"] == [record(each) for each in made]

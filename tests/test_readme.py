@@ -44,6 +44,14 @@ def test_every_flag_that_the_readme_names_exists() -> None:
         assert flag in help_text, flag
 
 
+def test_no_two_runs_of_the_readme_write_into_the_same_folder() -> None:
+    events = (ROOT / "docs" / "events.md").read_text(encoding="utf-8")
+    for text in (README, README[: README.index("## Python")] + events):
+        runs = re.findall(r"(?:groundstream run .*--out |gs\.run\(.*out=\")(\w+)", text)
+        assert len(runs) >= 2
+        assert sorted(set(runs)) == sorted(runs)
+
+
 @pytest.mark.parametrize("path", PAGES, ids=lambda p: p.name)
 def test_links_lead_somewhere(path: Path) -> None:
     for target in re.findall(r"\]\((?!http)([^)#]+)", path.read_text(encoding="utf-8")):

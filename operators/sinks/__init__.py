@@ -5,7 +5,13 @@ sinks of servers and a server that is away; `resume` says where the files of a p
 """
 
 from groundstream.operators.sinks.base import ReaderGone, Sink
-from groundstream.operators.sinks.open import file_of, is_standard_output, open_sink, writes_file
+from groundstream.operators.sinks.open import (
+    file_of,
+    is_standard_output,
+    open_sink,
+    takes_events_only,
+    writes_file,
+)
 from groundstream.operators.sinks.worker import SinkWorker, WorkerCounters
 
 __all__ = [
@@ -16,5 +22,6 @@ __all__ = [
     "file_of",
     "is_standard_output",
     "open_sink",
+    "takes_events_only",
     "writes_file",
 ]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from urllib.parse import parse_qsl
 
 from groundstream.operators.errors import ConfigError
 from groundstream.operators.sinks.base import Sink
@@ -58,6 +59,13 @@ def writes_file(url: str) -> bool:
 def is_standard_output(url: str) -> bool:
     """Tell whether an output's URL names standard output, which only the program's own process has."""
     return writes_file(url) and url.partition(":")[2] == "-"
+
+
+def takes_events_only(url: str) -> bool:
+    """Tell whether an output's URL names a server that gets events alone, not the records of frames."""
+    kind = url.partition(":")[0]
+    marks = {"mqtt": "?", "mqtts": "?", "webhook+http": "#", "webhook+https": "#"}
+    return kind in marks and ("detections", "1") not in parse_qsl(url.partition(marks[kind])[2])
 
 
 def file_of(url: str, stream_id: str) -> Path:

@@ -109,7 +109,8 @@ def adapt_command(options: AdaptOptions, console: Console) -> Outcome:
     except OSError as error:
         raise OutputError(f"cannot write {options.out}: {error.strerror}; choose another --out") from None
     console.print(
-        f"{options.out}: {gain[0]:+.2f} AP50 on spoiled frames; use it with --adapter FILE", soft_wrap=True
+        f"{options.out}: {gain[0]:+.2f} AP50 on spoiled frames; use it with --adapter {options.out}",
+        soft_wrap=True,
     )
     return outcome
 

@@ -96,8 +96,9 @@ def export_command(folder: Path, start: str, end: str, out: Path | None, stream:
 
 def _check_folder(folder: Path) -> None:
     if not find_indexes(folder):
+        wrong = "holds no index" if folder.exists() else "does not exist"
         raise ConfigError(
-            f"{folder} holds no index; give the --out folder of a run with --rules, --clips or --recording"
+            f"{folder} {wrong}; give the --out folder of a run with --rules, --clips or --recording"
         )
 
 

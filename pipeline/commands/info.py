@@ -13,8 +13,10 @@ from pathlib import Path
 from rich.console import Console
 from rich.table import Table
 
+from groundstream.operators.events.rules import TABLES
 from groundstream.operators.urls import mask
-from groundstream.pipeline.config.run import distinct_ids, load_config
+from groundstream.pipeline.config.file import read_file
+from groundstream.pipeline.config.run import RunConfig, distinct_ids, load_config, load_rules
 
 
 def print_models() -> None:
@@ -47,13 +49,19 @@ def print_conversion(source: Path, out: Path) -> None:
 
 
 def print_check(path: Path) -> None:
-    """Say that a configuration is right, and what it would run.
+    """Say that a configuration, or a file of rules, is right, and what it would run.
 
     Raises:
         ConfigError: what is wrong, and in which line.
     """
-    config = load_config(path)
     console = _console()
+    written = read_file(path, RunConfig).values
+    if "streams" not in written and any(table in written for table in TABLES):
+        rules = load_rules(path)
+        found = ", ".join(f"{len(getattr(rules, table))} {table}" for table in TABLES)
+        console.print(f"{path}: good rules, a file for --rules; {found}", highlight=False)
+        return
+    config = load_config(path)
     console.print(
         f"{path}: good; model {config.model.name}, {len(config.streams)} stream(s)", highlight=False
     )

@@ -63,8 +63,8 @@ def _parameters(flag: Flag) -> Iterator[inspect.Parameter]:
     kind = plain_kind(key.kind)
     if get_origin(kind) is tuple:
         kind = list[str]
-    elif get_origin(kind) is Literal:
-        kind = str
+    elif get_origin(kind) is Literal or kind in (int, float):
+        kind = str  # the configuration checks it, and says what is wrong in the same words as for YAML
     elif is_part(kind):
         kind = bool if flag.key == "recording" else Path  # a part is switched on, or read from a file
     for names in (flag.names, *flag.old):
@@ -191,6 +191,8 @@ def _given(flags: Mapping[str, Any]) -> tuple[dict[str, Any], dict[str, Any]]:
                 value = [*(value or ()), *given] if isinstance(given, list) else given
         if value is None or value == []:
             continue
+        if isinstance(value, str):
+            value = _as_number(value, plain_kind(key_at(flag.path).kind))
         if flag.key == "rules":
             value = read_rules(value)
         if flag.path[0] == "streams":
@@ -198,6 +200,14 @@ def _given(flags: Mapping[str, Any]) -> tuple[dict[str, Any], dict[str, Any]]:
         else:
             values = merged(RunConfig, values, nested(flag.path, value))
     return stream, values
+
+
+def _as_number(text: str, kind: Any) -> Any:
+    """Return a flag's text as the number that it is to be; as it is where it is none."""
+    try:
+        return kind(text) if kind in (int, float) else text
+    except ValueError:
+        return text
 
 
 def _say_renamed(old: str, new: str) -> None:

@@ -16,7 +16,16 @@ from pydantic import ValidationError
 from groundstream.operators.errors import ConfigError
 from groundstream.operators.urls import mask
 from groundstream.pipeline.config.base import Strict
-from groundstream.pipeline.config.keys import FLAT, OLD_KEYS, Location, is_part, keys_of, part_at, plain_kind
+from groundstream.pipeline.config.keys import (
+    FLAT,
+    OLD_KEYS,
+    WORDS_ELSEWHERE,
+    Location,
+    is_part,
+    keys_of,
+    part_at,
+    plain_kind,
+)
 
 Part = TypeVar("Part", bound=Strict)
 Where = Callable[[Location], str]
@@ -25,6 +34,15 @@ Names = Mapping[Location, str]
 NO_NAMES: Names = MappingProxyType({})
 
 MOST_SENTENCES = 3
+
+#: What is expected, where the checker says it in words of Python.
+_SAID = {
+    "too_short": "expected at least one",
+    "path_type": "expected a path, as 'out'",
+    "bool_parsing": "expected true or false",
+    "bool_type": "expected true or false",
+    "int_from_float": "expected a whole number",
+}
 
 
 @dataclass(frozen=True)
@@ -66,9 +84,14 @@ def read_file(path: Path, kind: type) -> Written:
         mark = getattr(error, "problem_mark", None)
         line = f", line {mark.line + 1}" if mark else ""
         raise ConfigError(f"{path}{line}: not valid YAML: {getattr(error, 'problem', error)}") from None
+    for key, first, second in _repeated(tree):
+        raise ConfigError(
+            f"{path}, line {second}: the key '{key}' is there already, in line {first}; keep one of them"
+        )
     if not isinstance(values, dict):
         keys = " and ".join(f"'{key}:'" for key in list(keys_of(kind))[:2])
-        raise ConfigError(f"{path}: expected keys such as {keys}, but got {values!r:.60}")
+        given = f"but got {values!r:.60}" if values is not None else "but it is empty"
+        raise ConfigError(f"{path}: expected keys such as {keys}, {given}")
     return Written(path, values, dict(_lines(tree)))
 
 
@@ -108,11 +131,30 @@ def checked(
         raise ConfigError("; ".join(sentences)) from None
 
 
+def _repeated(node: yaml.Node | None) -> Iterator[tuple[str, int, int]]:
+    """Yield each key that stands twice in one mapping, which YAML forbids and its reader does not mind."""
+    if isinstance(node, yaml.MappingNode):
+        seen: dict[tuple[str, str], int] = {}
+        for key, value in node.value:
+            line = key.start_mark.line + 1
+            if isinstance(key, yaml.ScalarNode) and key.tag != "tag:yaml.org,2002:merge":
+                if (name := (key.tag, key.value)) in seen:
+                    yield key.value, seen[name], line
+                seen[name] = line
+            yield from _repeated(value)
+    elif isinstance(node, yaml.SequenceNode):
+        for item in node.value:
+            yield from _repeated(item)
+
+
 def _lines(node: yaml.Node | None, at: Location = ()) -> Iterator[tuple[Location, int]]:
     """Yield the line of every key and item, by its place."""
     if isinstance(node, yaml.MappingNode):
         for key, value in node.value:
-            name = OLD_KEYS.get(key.value, key.value)
+            name = key.value
+            if not at and name in OLD_KEYS:
+                yield (name,), key.start_mark.line + 1  # where both names are given, errors say the old one
+                name = OLD_KEYS[name]
             if key.tag == "tag:yaml.org,2002:bool":  # `no:` is the key False, in errors too
                 name = yaml.SafeLoader.bool_values[key.value.lower()]
             place = (*at, name)
@@ -135,6 +177,9 @@ def _sentence(detail: Any, root: type[Strict], values: Mapping[str, Any], where:
     own_name = _own_name(location, names)
     place = where(location) if own_name is None else ""
     if kind in ("extra_forbidden", "unexpected_keyword_argument"):
+        old = str(location[0])
+        if len(location) == 1 and OLD_KEYS.get(old) in values:
+            return f"{place}'{old}' is the old name of '{OLD_KEYS[old]}', and both are given; remove '{old}'"
         return f"{place}unknown key '{location[-1]}'{_nearest(location, root)}"
     if kind == "invalid_key":
         return f"{where(location[:-1])}the key {given!r} is no word, as YAML reads it; put it in quotes"
@@ -171,7 +216,9 @@ def _message(detail: Any, root: type[Strict], location: Location) -> str:
         return "expected a list, as [a, b]"
     if detail["type"] in ("model_type", "dataclass_type"):
         return f"expected keys such as {', '.join(list(keys_of(part_at(root, location)))[:3])}"
-    message = re.sub(r"^(Value error|Assertion failed), ", "", detail["msg"])
+    if detail["type"] in _SAID:
+        return _SAID[detail["type"]]
+    message = re.sub(r"^(Value error|Assertion failed), |, unable to parse string as .*$", "", detail["msg"])
     return message[:1].lower() + message[1:]
 
 
@@ -200,6 +247,18 @@ def _quotes(kind: str, given: object) -> str:
 
 
 def _nearest(location: Location, root: type) -> str:
-    keys = list(keys_of(part_at(root, location[:-1])))
-    close = difflib.get_close_matches(str(location[-1]), keys, n=1, cutoff=0.5)
+    word, part = str(location[-1]), part_at(root, location[:-1])
+    keys = list(keys_of(part))
+    if part is root and (path := _further_in(root, word)):
+        return f"; did you mean '{'.'.join(path)}'?"
+    close = difflib.get_close_matches(word, keys, n=1, cutoff=0.5)
     return f"; did you mean '{close[0]}'?" if close else f"; known keys: {', '.join(keys)}"
+
+
+def _further_in(root: type, word: str) -> tuple[str, ...]:
+    """Return the path of a key that was written at the top, or that another tool calls so; () for none."""
+    known = WORDS_ELSEWHERE.get(word, ())
+    if known and known[0] in keys_of(root):
+        return known
+    parts = [key for key in keys_of(root).values() if key.part is not None and word in keys_of(key.part)]
+    return (parts[0].name, word) if parts else ()

@@ -6,14 +6,23 @@
 from __future__ import annotations
 
 import difflib
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cache, reduce
 from typing import Any, Literal, get_args, get_origin
 
 from groundstream.operators.errors import ConfigError
+from groundstream.operators.urls import mask
 from groundstream.pipeline.config.file import merged
-from groundstream.pipeline.config.keys import OLD_KEYS, REQUIRED, Key, Location, keys_of, plain_kind
+from groundstream.pipeline.config.keys import (
+    OLD_KEYS,
+    REQUIRED,
+    WORDS_ELSEWHERE,
+    Key,
+    Location,
+    keys_of,
+    plain_kind,
+)
 from groundstream.pipeline.config.run import RunConfig, StreamConfig, make_config
 
 LOOK_FOR, MODEL, SOURCE = "What to look for", "Model", "Source"
@@ -174,8 +183,12 @@ def from_keywords(sources: Sequence[str], given: Mapping[str, Any]) -> RunConfig
             part = _part_of(RunConfig, word) if word in RunConfig.model_fields else None
             if not isinstance(value, Mapping) and (main := getattr(part, "main_key", None)):
                 names[*path, main] = word  # `clips="events"`: the part goes by its main value
-    streams = [{"source": source} for source in sources]
-    streams += [StreamConfig.written_out(each) for each in values.get("streams", ())]
+    streams: list[Any] = [{"source": source} for source in sources]
+    if not isinstance(more := values.get("streams", ()), Iterable) or isinstance(more, str):
+        raise ConfigError(f"streams: expected a list, as ['a.mp4'], but got {mask(f'{more!r:.60}')}")
+    streams += [StreamConfig.written_out(each) for each in more]
+    if not streams:
+        raise ConfigError("no source given; name a file, a folder, a URL or a webcam")
     common = StreamConfig.written_out(stream)
     values["streams"] = [
         merged(None, common, each) if isinstance(each, Mapping) else each for each in streams
@@ -194,5 +207,7 @@ def _part_of(part: type, name: str) -> Any:
 
 def _nearest(word: str) -> str:
     words = list(keywords())
+    if (path := WORDS_ELSEWHERE.get(word)) is not None:
+        return f"; did you mean {next(each for each in words if keywords()[each] == path)!r}?"
     close = difflib.get_close_matches(word, words, n=1, cutoff=0.5)
     return f"; did you mean {close[0]!r}?" if close else f"; known are: {', '.join(words)}"

@@ -20,6 +20,13 @@ Location = tuple[int | str, ...]
 FLAT = "(of the source)"
 #: Keys that have been renamed, and are read for one more release.
 OLD_KEYS = {"record": "recording"}
+#: What other tools call a key, with its path here: for errors, which name the right one.
+WORDS_ELSEWHERE = {
+    **dict.fromkeys(("query", "queries", "prompt", "prompts", "classes", "labels"), ("phrases",)),
+    **dict.fromkeys(("conf", "confidence", "threshold", "box_threshold"), ("track", "score")),
+    **dict.fromkeys(("dir", "folder", "output_dir", "out_dir", "save_dir", "out"), ("output", "dir")),
+    **dict.fromkeys(("weights", "checkpoint"), ("model",)),
+}
 #: The default of a key that has to be given.
 REQUIRED: Any = ...
 

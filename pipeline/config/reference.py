@@ -39,6 +39,9 @@ A key without a flag can be set in YAML and Python only. In YAML a dot is a leve
 `score:` under `track:`), and `streams.fps` is a key of one stream; a flag or a keyword of a stream applies
 to every source. Python takes whole sections, too, as in YAML (`track={"score": 0.3}`). An unknown keyword or
 key is an error that names the nearest valid one.
+
+`rules:` and `rules=` hold the rules, or name a file of them, as `--rules` does. All paths count from the
+folder that the run is started in, not from the YAML file that names them.
 """
 
 _SECTIONS = (

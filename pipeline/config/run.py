@@ -4,17 +4,19 @@ from __future__ import annotations
 
 import logging
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import fields
+from os import PathLike
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Literal
 
 from pydantic import AfterValidator, BeforeValidator, Field, field_validator, model_validator
 
+from groundstream.operators.errors import ConfigError
 from groundstream.operators.events.rules import StreamRules
 from groundstream.operators.sources import SourceOptions
 from groundstream.operators.tracking.options import LIFE_S, LOST_S, SMOOTH_S, TrackerName
-from groundstream.operators.urls import stream_id_for
+from groundstream.operators.urls import mask, stream_id_for
 from groundstream.pipeline.config.base import AboveZero, Score, Seconds, Strict
 from groundstream.pipeline.config.events import ClipsConfig, KeepConfig, RecordingConfig, Rules
 from groundstream.pipeline.config.file import NO_NAMES, Names, Written, checked, merged, read_file
@@ -36,6 +38,18 @@ def _file_name(name: str) -> str:
     if not re.fullmatch(r"[^\s:/\\]+", name):
         raise ValueError("expected a name without spaces, colons and slashes, as for a folder")
     return name
+
+
+def _several(value: Any) -> Any:
+    """Return one address as a list of it."""
+    return (value,) if isinstance(value, str) else value
+
+
+def _with_rules_read(value: Any) -> Any:
+    """Return a part's keys with the rules that another file holds (`rules: FILE`) in the file's place."""
+    if isinstance(value, Mapping) and isinstance(file := value.get("rules"), str | Path):
+        return {**value, "rules": read_rules(Path(file).expanduser())}
+    return value
 
 
 StreamId = Annotated[str, AfterValidator(_file_name)]
@@ -89,7 +103,7 @@ class StreamConfig(Strict):
     """What to look for in this stream; by default the phrases of the run."""
 
     rules: Rules | None = None
-    """Zones, lines and counts of this stream; by default those of the run."""
+    """Zones, lines and counts of this stream, or a FILE of them; by default those of the run."""
 
     options: SourceOptions = Field(default=SourceOptions(), validation_alias=FLAT)
     """What is asked of the source; the room of the sources declares and checks it."""
@@ -97,7 +111,7 @@ class StreamConfig(Strict):
     @classmethod
     def written_out(cls, value: Any) -> Any:
         """Return the keys of the stream, those of its source gathered into one value."""
-        value = super().written_out(value)
+        value = _with_rules_read(super().written_out(value))
         if not isinstance(value, Mapping):
             return value
         options = {key: value[key] for key in value if key in SOURCE_KEYS}
@@ -152,7 +166,7 @@ class OutputConfig(Strict):
     overwrite: bool = False
     """Replace files of an earlier run."""
 
-    sinks: tuple[str, ...] = ()
+    sinks: Annotated[tuple[str, ...], BeforeValidator(_several)] = ()
     """Send results to this output, too: jsonl:FILE (jsonl:- is standard output), csv:FILE, mot:FILE,
     coco:FILE, redis://HOST/DB?stream=KEY&maxlen=N, mqtt://HOST/TOPIC, webhook+https://HOST/PATH. {stream}
     stands for the stream's name."""
@@ -213,7 +227,7 @@ class RunConfig(Strict):
     """How boxes become tracks."""
 
     rules: Rules | None = None
-    """Zones, lines and counts (YAML); what happens there becomes events."""
+    """File of zones, lines and counts, or in YAML these themselves; what happens there becomes events."""
 
     clips: ClipsConfig = ClipsConfig()
     """Clips, or when they are made alone."""
@@ -253,7 +267,7 @@ class RunConfig(Strict):
             log.warning("the key %s is called %s now; the old name goes with the next release", old, new)
             value = {new if key == old else key: value[key] for key in value}
             value[new] = _without_on(value[new])
-        return value
+        return _with_rules_read(value)
 
     @model_validator(mode="after")
     def _hold_together(self) -> RunConfig:
@@ -305,6 +319,36 @@ def _without_on(record: Any) -> Any:
     return others if all(switches) else False
 
 
+def source_given(source: object) -> str:
+    """Return a source as it may be given in Python: text, a path, or the number of a webcam.
+
+    Raises:
+        ConfigError: it is none of these.
+    """
+    if isinstance(source, bool) or not isinstance(source, str | PathLike | int):
+        raise ConfigError(
+            f"expected a source as a path, a URL or the number of a webcam, but got {mask(f'{source!r:.60}')}"
+        )
+    return str(source)
+
+
+def phrases_given(phrases: object) -> tuple[str, ...]:
+    """Return phrases as they may be given in Python: several, or one as a plain string.
+
+    Raises:
+        ConfigError: they are no strings.
+    """
+    if isinstance(phrases, str):
+        return (phrases,)
+    if not isinstance(phrases, Iterable):
+        raise ConfigError(f"expected phrases as strings, as ['person', 'white van'], but got {phrases!r:.60}")
+    several = tuple(phrases)
+    for number, phrase in enumerate(several, start=1):
+        if not isinstance(phrase, str):
+            raise ConfigError(f"phrase {number}: expected a string, as 'white van', but got {phrase!r:.60}")
+    return several
+
+
 def distinct_ids(streams: Sequence[StreamConfig]) -> list[str]:
     """Return the streams' ids; those that sources alone would give twice are numbered.
 
@@ -324,6 +368,25 @@ def distinct_ids(streams: Sequence[StreamConfig]) -> list[str]:
         taken.add(name)
         ids.append(name)
     return ids
+
+
+def idle_settings(config: RunConfig) -> Iterator[str]:
+    """Yield a sentence for each setting that has no effect beside the others, though it is not wrong."""
+    from groundstream.operators.sinks import takes_events_only  # heavy: not for `--help`
+
+    keep = [
+        f"keep.{name} (--keep-{name})" for name in ("gb", "days") if getattr(config.keep, name) is not None
+    ]
+    if keep and not config.stores_video:
+        yield f"{' and '.join(keep)} without effect: neither clips nor a recording are made"
+    if config.stores_video and config.output.dir is None:
+        yield "no clips and no recording are made: they need a folder; name one, output.dir (out= in Python)"
+    if not any(config.has_events(stream) for stream in config.streams):
+        for url in filter(takes_events_only, config.output.sinks):
+            yield (
+                f"nothing is sent to {mask(url)}: it gets events only, and without rules there are none; "
+                "give rules, or detections=1 in the URL"
+            )
 
 
 def make_config(values: Mapping[str, Any], names: Names = NO_NAMES) -> RunConfig:

@@ -12,6 +12,7 @@ from typing import Protocol
 from groundstream.models.types import Prompt
 from groundstream.operators.frames import FrameResult, Position
 from groundstream.operators.sinks.resume import Resume
+from groundstream.operators.urls import mask
 from groundstream.pipeline.config.run import RunConfig, StreamConfig
 from groundstream.pipeline.observe.health import DetectorHealth, StreamHealth
 
@@ -81,6 +82,9 @@ class Stream(ABC):
         self.spec, self.id, self.config = spec, spec.id, spec.stream
         self.error: Exception | None = None
         self.started_s = time.monotonic()
+
+    def __repr__(self) -> str:
+        return f"<stream {self.id}: {mask(self.config.source)}>"
 
     def note_error(self, error: Exception) -> None:
         """Keep the first error; say it now where other streams go on (else the pipeline raises it)."""

@@ -66,7 +66,10 @@ class StreamOutputs:
         wanted += [file_of(url, self._stream_id) for url in files]
         for path in wanted:
             if path.is_file() and not self._overwrite:
-                raise OutputError(f"{path} exists already; choose another place or add --overwrite")
+                raise OutputError(
+                    f"{path} exists already; choose another place or add --overwrite "
+                    "(overwrite=True in Python)"
+                )
 
     def existing(self, resume: Resume) -> dict[str, ExistingOutput]:
         """Return what the outputs hold of a stream whose process died: `records`, `video`, sinks by URL."""

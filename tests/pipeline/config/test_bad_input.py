@@ -65,6 +65,12 @@ def output_is_a_file(folder: Path) -> list[object]:
         (clip_and(), 2, "no phrase given"),
         (clip_and("-q", ""), 2, "phrase 1 is empty"),
         (clip_and("-q", "dog", "--fps", 0), 2, "--fps must be a number greater than 0"),
+        (clip_and("-q", "dog", "--fps", "abc"), 2, "--fps: input should be a valid number, but got 'abc'\n"),
+        (
+            clip_and("-q", "dog", "--batch", 1.5),
+            2,
+            "--batch: input should be a valid integer, but got '1.5'\n",
+        ),
         (clip_and("-q", "dog", "--score", 2), 2, "--score: input should be less than or equal to 1"),
         (clip_and("-q", "dog", "--tracker", "sort"), 2, "--tracker: input should be 'bytetrack'"),
         (clip_and("-q", "dog", "--start", 99), 3, "99"),

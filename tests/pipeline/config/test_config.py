@@ -1,10 +1,12 @@
+import re
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from groundstream.operators.errors import ConfigError
 from groundstream.operators.events.rules import CountLine, StreamRules, Zone
-from groundstream.pipeline.config.run import distinct_ids, load_config, make_config, read_rules
+from groundstream.pipeline.config.run import distinct_ids, idle_settings, load_config, make_config, read_rules
 
 CONFIGS = Path(__file__).parents[3] / "configs"
 GOOD = """
@@ -52,14 +54,15 @@ def test_flags_win_over_the_file_key_by_key(tmp_path: Path) -> None:
         ("streams: [a.mp4]\nphrases: [dog, ' ']", "phrase 2 is empty"),
         ("streams: [a.mp4]", "no phrase given"),
         ("phrases: [dog]", "streams is missing"),
-        ("streams: []\nphrases: [dog]", "line 1: streams"),
+        ("streams: []\nphrases: [dog]", r"line 1: streams: expected at least one, but got \[\]$"),
         ("streams: [{source: a.mp4, fps: 0}]\nphrases: [dog]", r"fps.* greater than 0, but got 0"),
         ("streams: [{source: '', fps: 1}]\nphrases: [dog]", "source is empty"),
         ("streams: [{source: a, id: x}, {source: b, id: x}]\nphrases: [dog]", "'x' is given twice"),
         ("streams: [{source: a, id: 'x/y'}]\nphrases: [dog]", "id"),
         ("streams: [a.mp4\nphrases: [dog]", "line 2: not valid YAML"),
         ("just words", "expected keys such as"),
-        ("", "expected keys such as"),
+        ("", "expected keys such as 'streams:' and 'phrases:', but it is empty$"),
+        ("# nothing yet", "but it is empty$"),
         ("streams: [a.mp4]\nphrases: [dog]\ntrack: {tracker: sort}", "line 3: track.tracker.*bytetrack"),
         ("streams: [a.mp4]\nphrases: [dog]\ntrack: {score: 2}", "less than or equal to 1, but got 2"),
     ],
@@ -169,6 +172,19 @@ def test_what_is_wrong_with_rules_is_said_with_its_line(
         load_config(write(tmp_path, RULES.replace(old, new)))
 
 
+def test_a_zone_that_is_named_twice_in_a_file_of_rules_is_told(tmp_path: Path) -> None:
+    zone = "  yard: {polygon: [[0, 0], [1, 0], [1, 1]]}\n"
+    path = write(tmp_path, f"zones:\n{zone}{zone}")
+    with pytest.raises(ConfigError, match=r"run\.yaml, line 3: the key 'yard' is there already, in line 2"):
+        read_rules(path)
+
+
+def test_a_key_that_is_repeated_by_reference_is_given_once(tmp_path: Path) -> None:
+    text = "streams: [{<<: &all {fps: 2}, source: a}, {<<: *all, source: b, fps: 3}]\nphrases: [dog]\n"
+    config = load_config(write(tmp_path, text))
+    assert [stream.options.fps for stream in config.streams] == [2, 3]
+
+
 @pytest.mark.parametrize(
     ("line", "message"),
     [
@@ -180,7 +196,18 @@ def test_what_is_wrong_with_rules_is_said_with_its_line(
         ("recording: 7", "line 3: recording"),
         ("recording: {segment_s: 0}", "line 3: recording.segment_s: .*greater than 0"),
         ("record: {segment_s: 0}", "line 3: recording.segment_s: .*greater than 0"),
-        ("record: true\nrecording: true", r"unknown key 'record'; did you mean 'recording'\?"),
+        (
+            "recording: true\nrecord: true",
+            "line 4: 'record' is the old name of 'recording', and both are given; remove 'record'",
+        ),
+        ("record: true\nrecording: true", "line 3: 'record' is the old name of 'recording', and both are"),
+        ("score: 0.3", r"line 3: unknown key 'score'; did you mean 'track\.score'\?"),
+        ("conf: 0.3", r"line 3: unknown key 'conf'; did you mean 'track\.score'\?"),
+        ("out: x", r"line 3: unknown key 'out'; did you mean 'output\.dir'\?"),
+        ("query: x", r"line 3: unknown key 'query'; did you mean 'phrases'\?"),
+        ("zones: {}", r"line 3: unknown key 'zones'; did you mean 'rules\.zones'\?"),
+        ("phrases: [cat]", "line 3: the key 'phrases' is there already, in line 2; keep one of them"),
+        ("model: {name: a, name: b}", "line 3: the key 'name' is there already, in line 3; keep one"),
         (
             "clips: {mode: off}",
             "line 3: clips.mode: .*'none', but got False; YAML reads on, yes, off and no as",
@@ -215,6 +242,7 @@ def test_words_that_yaml_reads_as_something_else(tmp_path: Path, line: str, mess
             "line 3: unknown key 'options'; did you mean 'patience_s'",
         ),
         ("id: yes", "line 3: streams.0.id: .*put the word in quotes"),
+        ("end_s: 3\n    end_s: 4", "line 4: the key 'end_s' is there already, in line 3; keep one of them"),
     ],
 )
 def test_options_of_a_source_stand_beside_it_and_are_checked_by_its_room(
@@ -237,3 +265,39 @@ def test_short_forms_are_laid_over_each_other(tmp_path: Path) -> None:
     config = load_config(path, {"recording": True})
     assert config.recording is not None
     assert config.recording.segment_s == 7
+
+
+MQTT, HOOK = "mqtt://u:s3cret@host/topic", "webhook+https://host/path"
+
+
+@pytest.mark.parametrize(
+    ("settings", "told"),
+    [
+        ({}, []),
+        ({"keep": {"gb": 3}}, [r"keep\.gb \(--keep-gb\) without effect: neither clips nor"]),
+        ({"keep": {"gb": 3, "days": 1}}, [r"keep\.gb \(--keep-gb\) and keep\.days \(--keep-days\) without"]),
+        ({"keep": {"gb": 3}, "clips": "events", "output": {"dir": "out"}}, []),
+        ({"recording": True}, [r"no clips and no recording are made: .*, output\.dir \(out= in Python\)"]),
+        ({"clips": "always"}, ["no clips and no recording are made"]),
+        (
+            {"output": {"sinks": [MQTT, HOOK, "jsonl:-"]}},
+            [r"nothing is sent to mqtt://\*\*\*@host/topic: it gets events only", "sent to webhook.*rules"],
+        ),
+        ({"output": {"sinks": [f"{MQTT}?qos=0&detections=1", f"{HOOK}#detections=1"]}}, []),
+        ({"output": {"sinks": [f"{HOOK}?detections=1"]}}, ["nothing is sent to webhook"]),  # the receiver's
+        ({"output": {"sinks": [MQTT]}, "rules": {"events": ["appear"]}}, []),
+        (
+            {
+                "output": {"sinks": [MQTT]},
+                "streams": ["a.mp4", {"source": "b.mp4", "rules": {"events": ["appear"]}}],
+            },
+            [],
+        ),
+    ],
+)
+def test_settings_without_effect_are_told(settings: dict[str, Any], told: list[str]) -> None:
+    config = make_config({"streams": ["a.mp4"], "phrases": ["dog"], **settings})
+    sentences = list(idle_settings(config))
+    assert len(sentences) == len(told)
+    for sentence, words in zip(sentences, told, strict=True):
+        assert re.search(words, sentence)

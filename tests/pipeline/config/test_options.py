@@ -16,13 +16,20 @@ from typer.testing import CliRunner
 
 import groundstream
 from groundstream.models.common.device import DTYPES
-from groundstream.operators.errors import ConfigError
+from groundstream.operators.errors import ConfigError, GroundstreamError
 from groundstream.operators.events.rules import Zone
 from groundstream.operators.sources import SourceOptions
 from groundstream.pipeline.cli import app, run_with_flags
 from groundstream.pipeline.config.flags import FLAGS, all_keys, from_keywords, key_at, keywords
 from groundstream.pipeline.config.reference import page
-from groundstream.pipeline.config.run import ModelConfig, RunConfig, make_config
+from groundstream.pipeline.config.run import (
+    ModelConfig,
+    RunConfig,
+    load_config,
+    load_rules,
+    make_config,
+    phrases_given,
+)
 
 ROOT = Path(__file__).parents[3]
 FAKE = ("--model", "fake", "--text-cache", "none")
@@ -109,6 +116,7 @@ ALL = ((0, 0), (1, 0), (1, 1))
         ({"recording": True}, {"recording.segment_s": 60}),
         ({"segment_s": 3}, {"recording.segment_s": 3}),
         ({"keep_gb": 3, "metrics_port": 0}, {"keep.gb": 3, "metrics.port": 0}),
+        ({"sinks": "jsonl:b.jsonl"}, {"output.sinks": ("jsonl:b.jsonl",)}),
         ({"ray_detectors": 2}, {"ray.detectors": 2}),
         ({"rules": {"zones": {"all": {"polygon": ALL}}}}, {"rules.zones": (Zone("all", ALL),)}),
     ],
@@ -145,9 +153,15 @@ def test_an_unknown_word_names_the_nearest() -> None:
         ({"clips": "event"}, "clips: input should be 'events', 'always' or 'none'"),
         ({"track": {"score": 2}}, "track.score: input should be less than or equal to 1"),
         ({"fps": "two"}, "fps: input should be a valid number"),
-        ({"sinks": "jsonl:-"}, r"sinks: expected a list, as \[a, b\], but got 'jsonl:-'"),
+        ({"out": 3}, "out: expected a path, as 'out', but got 3$"),
+        ({"video": "perhaps"}, "video: expected true or false, but got 'perhaps'$"),
+        ({"metrics_port": 1.5}, "metrics_port: expected a whole number, but got 1.5$"),
+        ({"keep_gb": "abc"}, "keep_gb: input should be a valid number, but got 'abc'$"),
+        ({"sinks": 3}, r"sinks: expected a list, as \[a, b\], but got 3"),
         ({"recording": "on"}, "recording: expected keys such as segment_s, but got 'on'"),
-        ({"rules": "rules.yaml"}, "rules: expected keys such as zones, lines, counts, but got 'rules.yaml'"),
+        ({"rules": 3}, "rules: expected keys such as zones, lines, counts, but got 3"),
+        ({"rules": "missing.yaml"}, r"cannot read the configuration missing\.yaml: No such file"),
+        ({"streams": 3}, r"streams: expected a list, as \['a.mp4'\], but got 3"),
     ],
 )
 def test_a_wrong_value_is_told_by_the_word_that_gave_it(settings: dict[str, Any], words: str) -> None:
@@ -186,6 +200,104 @@ def test_plain_words_reach_the_run(tmp_path: Path) -> None:
     results = list(groundstream.run(clip, ["red car"], out=tmp_path / "out", **settings))
     assert len(results) == len(records_of(tmp_path / "out" / "detections.jsonl")) == 4
     assert not (tmp_path / "out" / "annotated.mp4").exists()
+
+
+@pytest.mark.parametrize(
+    ("word", "right"),
+    [("query", "phrases"), ("conf", "score"), ("threshold", "score"), ("dir", "out"), ("weights", "model")],
+)
+def test_words_of_other_tools_lead_to_the_right_one(word: str, right: str) -> None:
+    with pytest.raises(ConfigError, match=rf"unknown keyword '{word}'; did you mean '{right}'\?"):
+        from_keywords(["a.mp4"], {word: 1})
+
+
+@pytest.mark.parametrize("asked", ["white van", ["white van"], ("white van",), iter(["white van"])])
+def test_phrases_may_be_given_as_one_string_or_several(asked: Any) -> None:
+    assert phrases_given(asked) == ("white van",)
+
+
+@pytest.mark.parametrize(
+    ("asked", "words"),
+    [
+        (None, r"expected phrases as strings, as \['person', 'white van'\], but got None"),
+        (3, "expected phrases as strings, .*, but got 3"),
+        (["dog", 3], "phrase 2: expected a string, as 'white van', but got 3"),
+    ],
+)
+def test_phrases_that_are_no_strings_are_told_in_words(asked: Any, words: str) -> None:
+    with pytest.raises(ConfigError, match=words):
+        groundstream.open_pipeline("a.mp4", asked)
+
+
+@pytest.mark.parametrize(
+    ("source", "words"),
+    [
+        (None, "expected a source as a path, a URL or the number of a webcam, but got None"),
+        ([True], "expected a source as .*, but got True"),
+        ([], "no source given; name a file, a folder, a URL or a webcam"),
+    ],
+)
+def test_sources_of_python_are_told_in_words(source: Any, words: str) -> None:
+    with pytest.raises(GroundstreamError, match=words):
+        groundstream.open_pipeline(source, ["dog"], model="fake", text_cache="none")
+
+
+def test_a_webcam_may_be_given_as_its_number() -> None:
+    with groundstream.open_pipeline(99, "dog", model="fake", text_cache="none") as pipeline:
+        assert [stream.id for stream in pipeline.streams] == ["webcam-99"]
+
+
+def test_a_running_pipeline_takes_one_string_and_tells_what_is_none(tmp_path: Path) -> None:
+    clip = make_coloured(tmp_path / "a.mp4", frames=5)
+    with groundstream.open_pipeline([clip], "red car", model="fake", text_cache="none") as pipeline:
+        pipeline.set_phrases("white van")
+        for wrong in (None, [3]):
+            with pytest.raises(ConfigError, match="string"):
+                pipeline.set_phrases(wrong)  # type: ignore[arg-type]
+        with pytest.raises(ConfigError, match="expected a source"):
+            pipeline.add(None, "dog")  # type: ignore[arg-type]
+        added = pipeline.add(clip, "dog", id="gate")
+        assert repr(added) == f"<stream gate: {clip}>"
+        asked = {
+            phrase for result in pipeline for phrase in result.prompt.phrases if result.frame.stream_id == "a"
+        }
+    assert asked == {"white van"}
+
+
+RULES = "zones: {all: {polygon: [[0, 0], [1, 0], [1, 1]]}}\nsettle_s: 1\n"
+
+
+@pytest.mark.parametrize("kind", [str, Path])
+def test_rules_may_be_named_as_a_file_everywhere(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, kind: type
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "r.yaml").write_text(RULES)
+    (tmp_path / "deeper").mkdir()
+    text = "streams: [a.mp4, {source: b.mp4, rules: r.yaml}]\nphrases: [dog]\nrules: r.yaml\n"
+    (tmp_path / "deeper" / "run.yaml").write_text(text)
+    keywords_ = from_keywords(["a.mp4"], {"phrases": ["dog"], "rules": kind("r.yaml")})
+    # What a flag gives is laid over the file's.
+    file = load_config(Path("deeper/run.yaml"), {"rules": {"settle_s": 2}})
+    assert keywords_.rules == load_rules(tmp_path / "r.yaml") == file.streams[1].rules
+    assert file.rules is not None
+    assert (len(file.rules.zones), file.rules.settle_s) == (1, 2)
+    (tmp_path / "r.yaml").write_text(RULES.replace("polygon", "polygn"))
+    with pytest.raises(ConfigError, match=r"^r\.yaml, line 1: .*polygn'; did you mean 'polygon'"):
+        load_config(Path("deeper/run.yaml"))
+
+
+def test_a_setting_without_effect_is_told_once_when_a_run_begins(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], caplog: pytest.LogCaptureFixture
+) -> None:
+    clip = make_coloured(tmp_path / "a.mp4", frames=5)
+    done = call(
+        capsys, "run", clip, *FAKE, "-q", "red car", "--keep-gb", 3, "--out", tmp_path / "o", "--quiet"
+    )
+    assert (done.returncode, done.stderr.count("\n")) == (0, 1)
+    assert "keep.gb (--keep-gb) without effect" in done.stderr
+    list(groundstream.run(clip, ["red car"], model="fake", text_cache="none", clips="always"))
+    assert caplog.text.count("no clips and no recording are made: they need a folder") == 1
 
 
 def test_the_page_is_what_the_code_says() -> None:
