@@ -59,7 +59,7 @@ class RayCluster:
         self._ours = False
         import ray
 
-        address = config.address or os.environ.get("RAY_ADDRESS")
+        address = _address(config)
         if ray.is_initialized():  # the program around us has joined a cluster
             return
         try:
@@ -116,6 +116,13 @@ class RayCluster:
             os.environ[MODE] = mode
             _read_access_anew()
         ray.init(address=address, log_to_driver=False, logging_level=logging.ERROR)
+
+
+def starts_here(config: RayConfig) -> bool:
+    """Tell whether a cluster would be started on this machine, not joined."""
+    import ray
+
+    return _address(config) is None and not ray.is_initialized()
 
 
 def abandon() -> None:
@@ -192,6 +199,10 @@ def _read_access_anew() -> None:
 
     ray._raylet.Config.initialize("")  # type: ignore[attr-defined]
     ray._raylet.AuthenticationTokenLoader.instance().reset_cache()  # type: ignore[attr-defined]
+
+
+def _address(config: RayConfig) -> str | None:
+    return config.address or os.environ.get("RAY_ADDRESS") or None
 
 
 @contextmanager
