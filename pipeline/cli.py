@@ -41,8 +41,8 @@ def _guard(work: Any) -> Any:
         sentence, code = str(error), error.exit_code
     except ValueError as error:
         sentence, code = str(error), 2
-    except KeyboardInterrupt:
-        sentence, code = "ended by Ctrl-C before the run began", 130
+    except KeyboardInterrupt as interrupt:  # `run` tells Ctrl-C from SIGTERM
+        sentence, code = interrupt.args or ("ended by Ctrl-C before the run began", 130)
     if code:
         print(mask(f"error: {sentence}"), file=sys.stderr)
     raise typer.Exit(code)

@@ -60,9 +60,10 @@ class Pipeline:
         self._on_result: OnResult | None = None
         self._running = self._closed = False
         self._streams: list[Stream] = []
-        self._executor = make_executor(config)
+        specs = self._specs(config.streams)
+        self._executor = make_executor(config, specs)
         try:
-            self._streams += self._executor.open(self._specs(config.streams))
+            self._streams += self._executor.open(specs)
         except BaseException:
             self.close()
             raise
@@ -239,15 +240,15 @@ class Pipeline:
         results.put(None)
 
 
-def make_executor(config: RunConfig) -> Executor:
-    """Return what `config.executor` names; `auto` takes Ray for several streams, or with an address."""
+def make_executor(config: RunConfig, specs: Sequence[StreamSpec] = ()) -> Executor:
+    """Return what `config.executor` names, to open `specs`; `auto` takes Ray for several, or with an address."""
     if executor_of(config) == "local":
         from groundstream.pipeline.executors.local import LocalExecutor
 
         return LocalExecutor(config)
     from groundstream.pipeline.executors.ray import RayExecutor
 
-    return RayExecutor(config)
+    return RayExecutor(config, specs)
 
 
 def executor_of(config: RunConfig) -> str:

@@ -157,26 +157,26 @@ def run_config(config: RunConfig, *, quiet: bool = False) -> int:
     Raises:
         GroundstreamError: something that the user can mend.
     """
+    running: list[Pipeline] = []
+    with _signals(config, running) as ended_by:
+        _run_pipeline(config, running, quiet=quiet)
+    return 128 + ended_by[0] if ended_by else 0
+
+
+def _run_pipeline(config: RunConfig, running: list[Pipeline], *, quiet: bool) -> None:
     from rich.console import Console
 
     from groundstream.pipeline.commands.progress import RunDisplay
     from groundstream.pipeline.pipeline import Pipeline  # after the check: a wrong option is told at once
 
     console = Console(stderr=True, quiet=quiet)
-    running: list[Pipeline] = []
-    with (
-        _metrics(config, running),
-        Pipeline(config) as pipeline,
-        _signals(pipeline) as ended_by,
-        _watched(config, pipeline),
-    ):
+    with _metrics(config, running), Pipeline(config) as pipeline, _watched(config, pipeline):
         running.append(pipeline)
         try:
             with RunDisplay(pipeline.streams, console):
                 pipeline.run()
         finally:
             _summary(console, config, pipeline.streams)
-        return 128 + ended_by[0] if ended_by else 0
 
 
 def _given(flags: Mapping[str, Any]) -> tuple[dict[str, Any], dict[str, Any]]:
@@ -269,15 +269,32 @@ def _holds(values: Any, path: Sequence[str]) -> bool:
 
 
 @contextmanager
-def _signals(pipeline: Pipeline) -> Iterator[list[int]]:
-    """End the run in order on Ctrl-C and SIGTERM; a second signal ends it at once."""
+def _signals(config: RunConfig, running: Sequence[Pipeline]) -> Iterator[list[int]]:
+    """End the run in order on Ctrl-C and SIGTERM; a second signal ends it at once.
+
+    Before a pipeline is `running` there is nothing to finish: what has been started is given up.
+    """
+    from groundstream.pipeline.executors.ray_cluster import abandon  # not in a handler: it may cut an import
+    from groundstream.pipeline.pipeline import executor_of
+
     ended_by: list[int] = []
+    under_ray = executor_of(config) == "ray"
 
     def end(number: int, _: FrameType | None) -> None:
         if ended_by:
             os._exit(128 + number)
         ended_by.append(number)
-        threading.Thread(target=pipeline.stop, daemon=True).start()
+        sentence = f"ended by {'Ctrl-C' if number == signal.SIGINT else 'SIGTERM'} before the run began"
+        if running:
+            threading.Thread(target=running[0].stop, daemon=True).start()
+        elif under_ray:
+            # Not by an exception: Ray, cut short in its start, crashes in its shutdown.
+            os.write(2, f"error: {sentence}\n".encode())
+            os.dup2(os.open(os.devnull, os.O_WRONLY), 2)  # other threads complain of processes that are gone
+            abandon()
+            os._exit(128 + number)
+        else:
+            raise KeyboardInterrupt(sentence, 128 + number)
 
     old = {number: signal.signal(number, end) for number in (signal.SIGINT, signal.SIGTERM)}
     try:

@@ -14,10 +14,11 @@ from groundstream.operators.errors import ClusterError, ConfigError, Groundstrea
 from groundstream.pipeline.config.run import RunConfig
 from groundstream.pipeline.detectors.messages import ProcessLost
 from groundstream.pipeline.detectors.pool import DetectorPool
-from groundstream.pipeline.executors.ray_cluster import RayCluster
+from groundstream.pipeline.executors.ray_cluster import RayCluster, starts_here
 from groundstream.pipeline.executors.ray_processes import RayDetector, RayStreamProcess
 from groundstream.pipeline.observe.health import DetectorHealth
 from groundstream.pipeline.streams.base import Stream, StreamSpec, warn_unknown
+from groundstream.pipeline.streams.build import build_outputs
 from groundstream.pipeline.streams.supervised import SupervisedStream
 
 AT_ONCE = 8  # streams that are opened at the same time
@@ -27,11 +28,19 @@ DETECTOR_CPUS = 1.0  # reserved where there is no GPU
 class RayExecutor:
     """Runs every stream in a process of its own, and detectors in others.
 
+    Args:
+        config: the run.
+        specs: streams that will be opened; where their files would lie here, they are looked for first.
+
     Raises:
         ClusterError: the Ray cluster cannot be had.
+        OutputError: an output exists already.
     """
 
-    def __init__(self, config: RunConfig) -> None:
+    def __init__(self, config: RunConfig, specs: Sequence[StreamSpec] = ()) -> None:
+        if starts_here(config.ray):  # Ray takes many seconds to start; elsewhere each stream looks itself
+            for spec in specs:
+                build_outputs(spec).check_absent()
         self._config = config
         streams = len(config.streams) * config.ray.cpus_per_stream
         self._cluster = RayCluster(config.ray, streams + (config.ray.detectors or 1) * DETECTOR_CPUS)

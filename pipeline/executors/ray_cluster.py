@@ -10,11 +10,14 @@ import math
 import os
 import secrets
 import shutil
+import signal
 import subprocess
 import sys
 import tempfile
 import threading
 import time
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Literal
 
@@ -30,6 +33,8 @@ MODE, TOKEN, TOKEN_PATH = "RAY_AUTH_MODE", "RAY_AUTH_TOKEN", "RAY_AUTH_TOKEN_PAT
 KNOCK_S = 10.0  # patience with the head of a cluster
 
 Welcome = Literal["welcome", "token", "silence"]
+
+_folders: set[Path] = set()  #: of clusters that this process has started and not yet ended
 
 _KNOCK = "import sys; from ray._raylet import GcsClient; GcsClient(address=sys.argv[1])"
 
@@ -54,11 +59,12 @@ class RayCluster:
         self._ours = False
         import ray
 
-        address = config.address or os.environ.get("RAY_ADDRESS")
+        address = _address(config)
         if ray.is_initialized():  # the program around us has joined a cluster
             return
         try:
-            self._join(address) if address else self._start(config, cpus)
+            with _handler_kept():
+                self._join(address) if address else self._start(config, cpus)
         except Exception as error:
             self.close()
             raise ClusterError(_sentence(error, address)) from None
@@ -71,7 +77,8 @@ class RayCluster:
             import ray
 
             self._ours = False
-            ray.shutdown()
+            with _handler_kept():
+                ray.shutdown()
         for name, value in self._environment.items():
             if value is None:
                 os.environ.pop(name, None)
@@ -79,12 +86,14 @@ class RayCluster:
                 os.environ[name] = value
         if self._folder is not None:
             _remove(self._folder)
+            _folders.discard(self._folder)
 
     def _start(self, config: RayConfig, cpus: float) -> None:
         import ray
 
         # Unix sockets lie below it, whose paths may have 107 bytes at most: TMPDIR is often too long.
         self._folder = Path(tempfile.mkdtemp(prefix="gs-", dir="/tmp"))
+        _folders.add(self._folder)
         if not has_token():
             os.environ[TOKEN] = secrets.token_hex(32)
         _read_access_anew()
@@ -107,6 +116,26 @@ class RayCluster:
             os.environ[MODE] = mode
             _read_access_anew()
         ray.init(address=address, log_to_driver=False, logging_level=logging.ERROR)
+
+
+def starts_here(config: RayConfig) -> bool:
+    """Tell whether a cluster would be started on this machine, not joined."""
+    import ray
+
+    return _address(config) is None and not ray.is_initialized()
+
+
+def abandon() -> None:
+    """End the clusters that this process is starting at once, and remove what they have left.
+
+    For a process that exits right after it, without anything else of Python or of Ray (`os._exit`): Ray's
+    own shutdown takes long, and crashes where the start was cut short. May be called in a signal handler.
+    """
+    for process in _processes_below(os.getpid()):
+        with suppress(ProcessLookupError):
+            os.kill(process, signal.SIGKILL)
+    for folder in tuple(_folders):
+        _remove(folder)
 
 
 def has_token() -> bool:
@@ -170,6 +199,41 @@ def _read_access_anew() -> None:
 
     ray._raylet.Config.initialize("")  # type: ignore[attr-defined]
     ray._raylet.AuthenticationTokenLoader.instance().reset_cache()  # type: ignore[attr-defined]
+
+
+def _address(config: RayConfig) -> str | None:
+    return config.address or os.environ.get("RAY_ADDRESS") or None
+
+
+@contextmanager
+def _handler_kept() -> Iterator[None]:
+    """Keep the program's handler of SIGTERM, where it has one.
+
+    `ray.init` puts two in its place: one in Python that exits with code 15, and, with the last thing that
+    it does, one in C++ that writes a dump and aborts. `ray.shutdown` then sets the default.
+    """
+    import ray._private.utils as utils
+
+    handler = signal.getsignal(signal.SIGTERM)
+    if not callable(handler) or threading.current_thread() is not threading.main_thread():
+        yield
+        return
+    rays, utils.set_sigterm_handler = utils.set_sigterm_handler, lambda _: None
+    try:
+        yield
+    finally:
+        utils.set_sigterm_handler = rays
+        signal.signal(signal.SIGTERM, handler)
+
+
+def _processes_below(parent: int) -> list[int]:
+    """Return children, their children and so on, parents first. Where there is no /proc: none; Ray's end
+    by themselves soon after this one."""
+    children: list[int] = []
+    for file in Path(f"/proc/{parent}/task").glob("*/children"):
+        with suppress(OSError):  # the thread has ended
+            children += map(int, file.read_text().split())
+    return children + [each for child in children for each in _processes_below(child)]
 
 
 def _remove(folder: Path) -> None:

@@ -61,6 +61,14 @@ class StreamOutputs:
             OutputError: an output exists already, or the folder cannot be made.
         """
         self._make_folder()
+        self.check_absent()
+
+    def check_absent(self) -> None:
+        """Refuse to overwrite what an earlier run has written; touches nothing.
+
+        Raises:
+            OutputError: an output exists already.
+        """
         wanted = [path for path in (self._records, self._video, self._events) if path is not None]
         files = (url for url in self._urls if writes_file(url) and not is_standard_output(url))
         wanted += [file_of(url, self._stream_id) for url in files]

@@ -10,6 +10,9 @@ import ray
 from coloured import make_coloured, records_of
 from ray_runs import ray_pipeline
 
+from groundstream.operators.errors import OutputError
+from groundstream.pipeline.executors import ray as executor
+
 FRAMES = 10
 
 pytestmark = pytest.mark.slow
@@ -34,3 +37,19 @@ def test_each_pipeline_of_a_process_starts_its_own_cluster(
         assert [record["seq"] for record in records_of(out / "detections.jsonl")] == list(range(FRAMES))
     assert os.environ.get("RAY_AUTH_TOKEN") == users_token
     assert (len(set(tokens)) == 1) is (users_token is not None)
+
+
+def test_an_output_that_exists_is_told_before_ray_starts(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def start(*_: object) -> None:
+        raise AssertionError("Ray was started")
+
+    monkeypatch.setattr(executor, "RayCluster", start)
+    monkeypatch.delenv("RAY_ADDRESS", raising=False)
+    clips = [str(make_coloured(tmp_path / f"{name}.mp4", frames=FRAMES)) for name in ("one", "two")]
+    (tmp_path / "out" / "two").mkdir(parents=True)
+    (tmp_path / "out" / "two" / "detections.jsonl").touch()
+    with pytest.raises(OutputError, match=r"two/detections\.jsonl exists already"):
+        ray_pipeline(clips, out=tmp_path / "out")
+    assert not (tmp_path / "out" / "one").exists()
