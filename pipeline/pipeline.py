@@ -241,7 +241,7 @@ class Pipeline:
 
 
 def make_executor(config: RunConfig, specs: Sequence[StreamSpec] = ()) -> Executor:
-    """Return what `config.executor` names, to open `specs`; `auto` takes Ray for several, or with an address."""
+    """Return what `config.executor` names, to open `specs`; `auto` is Ray for several or an address."""
     if executor_of(config) == "local":
         from groundstream.pipeline.executors.local import LocalExecutor
 
