@@ -35,6 +35,12 @@ def mask(text: str) -> str:
     return _CREDENTIAL.sub(rf"\g<key>{HIDDEN}", _URL.sub(_without_user, text))
 
 
+def shown(value: object, most: int = 60) -> str:
+    """Return `value` as an error may quote it: masked first, cut then; in a URL that is cut before its `@`
+    the password would not be known as one."""
+    return mask(repr(value))[:most]
+
+
 def _without_user(match: re.Match[str]) -> str:
     scheme, rest = match["scheme"], match["rest"]
     authority = re.split(r"[/?#]", rest, maxsplit=1)[0]

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Sequence
 from os import PathLike
-from typing import Any
+from typing import Any, cast
 
 from groundstream.operators.frames import FrameResult
 from groundstream.pipeline.config.flags import from_keywords
@@ -31,10 +31,10 @@ def open_pipeline(
     Raises:
         GroundstreamError: a source, output, option or model is not as it should be.
     """
-    if isinstance(sources, str | PathLike) or not isinstance(sources, Iterable):
-        sources = [sources]
+    one = isinstance(sources, str | bytes | PathLike) or not isinstance(sources, Iterable)
+    several: Iterable[object] = [sources] if one else cast("Iterable[object]", sources)
     settings = {"phrases": phrases_given(phrases), **settings}
-    return Pipeline(from_keywords([source_given(source) for source in sources], settings))
+    return Pipeline(from_keywords([source_given(source) for source in several], settings))
 
 
 def run(

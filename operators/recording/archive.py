@@ -132,6 +132,9 @@ class StreamArchive:
             `events`, then the end of a pause of the recording.
         """
         self._end_clips(reason, events)
+        if self._recording is not None:
+            # What waits for the disk is written first: only then is it known whether a pause is over.
+            self._recording.close()
         return self._in_index((*events, *self._pauses.events(reason or STREAM_ENDED)))
 
     def close(self) -> None:

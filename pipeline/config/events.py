@@ -5,10 +5,11 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Annotated, Any, ClassVar, Literal
 
-from pydantic import BeforeValidator, model_validator
+from pydantic import BeforeValidator, Field, model_validator
 
 from groundstream.operators.clips.settings import ClipMode, ClipSettings
 from groundstream.operators.events.rules import TABLES, StreamRules
+from groundstream.operators.urls import shown
 from groundstream.pipeline.config.base import AboveZero, Seconds, Strict
 
 
@@ -28,7 +29,7 @@ def rows_with_names(rules: Any) -> Any:
 def _rows(table: str, rows: Any) -> Any:
     if not isinstance(rows, Mapping):
         raise ValueError(
-            f"{table}: expected each by its name, as `{table}: {{gate: {{...}}}}`, but got {rows!r:.60}"
+            f"{table}: expected each by its name, as `{table}: {{gate: {{...}}}}`, but got {shown(rows)}"
         )
     for name, row in rows.items():
         if isinstance(row, Mapping) and "name" in row:
@@ -56,7 +57,7 @@ class ClipsConfig(Strict):
     post_s: Seconds = ClipSettings.post_s
     """Seconds of video after the event in a clip."""
 
-    longest_s: AboveZero = ClipSettings.longest_s
+    longest_s: Annotated[float, Field(ge=1)] = ClipSettings.longest_s
     """Split a clip into a further part after this many seconds."""
 
     pre_mb: AboveZero = 64.0

@@ -14,7 +14,7 @@ import yaml
 from pydantic import ValidationError
 
 from groundstream.operators.errors import ConfigError
-from groundstream.operators.urls import mask
+from groundstream.operators.urls import shown
 from groundstream.pipeline.config.base import Strict
 from groundstream.pipeline.config.keys import (
     FLAT,
@@ -84,15 +84,19 @@ def read_file(path: Path, kind: type) -> Written:
         mark = getattr(error, "problem_mark", None)
         line = f", line {mark.line + 1}" if mark else ""
         raise ConfigError(f"{path}{line}: not valid YAML: {getattr(error, 'problem', error)}") from None
-    for key, first, second in _repeated(tree):
+    try:
+        lines, repeated = dict(_lines(tree)), [*_repeated(tree)]
+    except RecursionError:
+        raise ConfigError(f"{path}: an alias holds itself") from None
+    for key, first, second in repeated:
         raise ConfigError(
             f"{path}, line {second}: the key '{key}' is there already, in line {first}; keep one of them"
         )
     if not isinstance(values, dict):
         keys = " and ".join(f"'{key}:'" for key in list(keys_of(kind))[:2])
-        given = f"but got {values!r:.60}" if values is not None else "but it is empty"
+        given = f"but got {shown(values)}" if values is not None else "but it is empty"
         raise ConfigError(f"{path}: expected keys such as {keys}, {given}")
-    return Written(path, values, dict(_lines(tree)))
+    return Written(path, values, lines)
 
 
 def merged(kind: type | None, values: Mapping[str, Any], overrides: Mapping[str, Any]) -> dict[str, Any]:
@@ -189,8 +193,8 @@ def _sentence(detail: Any, root: type[Strict], values: Mapping[str, Any], where:
     message = _message(detail, root, location)
     if kind == "value_error" and isinstance(given, Mapping):
         return _of_a_part(message, location, given, where, names)
-    shown = "" if isinstance(given, Mapping) else f", but got {mask(f'{given!r:.80}')}"
-    return f"{place}{name}: {message}{shown}{_quotes(kind, given) if place else ''}"
+    got = "" if isinstance(given, Mapping) else f", but got {shown(given, 80)}"
+    return f"{place}{name}: {message}{got}{_quotes(kind, given) if place else ''}"
 
 
 def _of_a_part(message: str, location: Location, given: Mapping[str, Any], where: Where, names: Names) -> str:

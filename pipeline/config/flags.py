@@ -12,7 +12,7 @@ from functools import cache, reduce
 from typing import Any, Literal, get_args, get_origin
 
 from groundstream.operators.errors import ConfigError
-from groundstream.operators.urls import mask
+from groundstream.operators.urls import shown
 from groundstream.pipeline.config.file import merged
 from groundstream.pipeline.config.keys import (
     OLD_KEYS,
@@ -184,8 +184,8 @@ def from_keywords(sources: Sequence[str], given: Mapping[str, Any]) -> RunConfig
             if not isinstance(value, Mapping) and (main := getattr(part, "main_key", None)):
                 names[*path, main] = word  # `clips="events"`: the part goes by its main value
     streams: list[Any] = [{"source": source} for source in sources]
-    if not isinstance(more := values.get("streams", ()), Iterable) or isinstance(more, str):
-        raise ConfigError(f"streams: expected a list, as ['a.mp4'], but got {mask(f'{more!r:.60}')}")
+    if not isinstance(more := values.get("streams", ()), Iterable) or isinstance(more, str | bytes | Mapping):
+        raise ConfigError(f"streams: expected a list, as ['a.mp4'], but got {shown(more)}")
     streams += [StreamConfig.written_out(each) for each in more]
     if not streams:
         raise ConfigError("no source given; name a file, a folder, a URL or a webcam")

@@ -16,7 +16,7 @@ from groundstream.operators.errors import ConfigError
 from groundstream.operators.events.rules import StreamRules
 from groundstream.operators.sources import SourceOptions
 from groundstream.operators.tracking.options import LIFE_S, LOST_S, SMOOTH_S, TrackerName
-from groundstream.operators.urls import mask, stream_id_for
+from groundstream.operators.urls import mask, shown, stream_id_for
 from groundstream.pipeline.config.base import AboveZero, Score, Seconds, Strict
 from groundstream.pipeline.config.events import ClipsConfig, KeepConfig, RecordingConfig, Rules
 from groundstream.pipeline.config.file import NO_NAMES, Names, Written, checked, merged, read_file
@@ -48,7 +48,11 @@ def _several(value: Any) -> Any:
 def _with_rules_read(value: Any) -> Any:
     """Return a part's keys with the rules that another file holds (`rules: FILE`) in the file's place."""
     if isinstance(value, Mapping) and isinstance(file := value.get("rules"), str | Path):
-        return {**value, "rules": read_rules(Path(file).expanduser())}
+        try:
+            path = Path(file).expanduser()
+        except RuntimeError:  # `~name` of somebody whom this machine does not know
+            raise ConfigError(f"rules: no home folder is known for {file}") from None
+        return {**value, "rules": read_rules(path)}
     return value
 
 
@@ -327,7 +331,7 @@ def source_given(source: object) -> str:
     """
     if isinstance(source, bool) or not isinstance(source, str | PathLike | int):
         raise ConfigError(
-            f"expected a source as a path, a URL or the number of a webcam, but got {mask(f'{source!r:.60}')}"
+            f"expected a source as a path, a URL or the number of a webcam, but got {shown(source)}"
         )
     return str(source)
 
@@ -341,11 +345,13 @@ def phrases_given(phrases: object) -> tuple[str, ...]:
     if isinstance(phrases, str):
         return (phrases,)
     if not isinstance(phrases, Iterable):
-        raise ConfigError(f"expected phrases as strings, as ['person', 'white van'], but got {phrases!r:.60}")
+        raise ConfigError(
+            f"expected phrases as strings, as ['person', 'white van'], but got {shown(phrases)}"
+        )
     several = tuple(phrases)
     for number, phrase in enumerate(several, start=1):
         if not isinstance(phrase, str):
-            raise ConfigError(f"phrase {number}: expected a string, as 'white van', but got {phrase!r:.60}")
+            raise ConfigError(f"phrase {number}: expected a string, as 'white van', but got {shown(phrase)}")
     return several
 
 

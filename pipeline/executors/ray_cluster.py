@@ -132,7 +132,7 @@ def abandon() -> None:
     own shutdown takes long, and crashes where the start was cut short. May be called in a signal handler.
     """
     for process in _processes_below(os.getpid()):
-        with suppress(ProcessLookupError):
+        with suppress(OSError):
             os.kill(process, signal.SIGKILL)
     for folder in tuple(_folders):
         _remove(folder)
@@ -230,9 +230,10 @@ def _processes_below(parent: int) -> list[int]:
     """Return children, their children and so on, parents first. Where there is no /proc: none; Ray's end
     by themselves soon after this one."""
     children: list[int] = []
-    for file in Path(f"/proc/{parent}/task").glob("*/children"):
-        with suppress(OSError):  # the thread has ended
-            children += map(int, file.read_text().split())
+    with suppress(OSError):  # the process has ended meanwhile
+        for task in Path(f"/proc/{parent}/task").iterdir():
+            with suppress(OSError):  # the thread has
+                children += map(int, (task / "children").read_text().split())
     return children + [each for child in children for each in _processes_below(child)]
 
 

@@ -102,9 +102,10 @@ class StreamWorker:
         result = self._result(pending, raw)
         events: tuple[Event, ...] = ()
         with self._event_lock:
-            if self._rules is not None:
+            # After `end` nothing begins any more: nobody would end it, and the archive is closed.
+            if self._rules is not None and not self._ended:
                 events, result = self._rules.update(result)
-            if self._archive is not None:
+            if self._archive is not None and not self._ended:
                 events = self._archive.add(result, events)
         # In every output what is told of a frame stands behind the frame's own record.
         for sink in self._sinks:

@@ -7,6 +7,7 @@ from pathlib import Path
 import pytest
 
 from groundstream.operators.urls import mask, stream_id_for
+from groundstream.operators.urls import shown as quoted
 
 
 @pytest.mark.parametrize(
@@ -71,3 +72,9 @@ def test_long_addresses_give_short_distinct_ids() -> None:
     first, second = (stream_id_for(f"rtsp://cam/{'x' * 200}{end}") for end in "ab")
     assert first != second
     assert len(first) == len(second) == 80
+
+
+def test_what_is_quoted_is_masked_before_it_is_cut() -> None:
+    long = f"rtsp://admin:{'s3cret' * 20}@gate/1"
+    assert quoted([long]) == "['rtsp://***@gate/1']"
+    assert quoted("x" * 99) == "'" + "x" * 59

@@ -221,6 +221,9 @@ def test_a_key_that_is_repeated_by_reference_is_given_once(tmp_path: Path) -> No
         ("on: true", "the key True is no word, as YAML reads it; put it in quotes"),
         ("options: {fps: 3}", "line 3: unknown key 'options'"),
         ("model: {nmae: x}", r"line 3: unknown key 'nmae'; did you mean 'name'\?"),
+        ("model: &a [*a]", "an alias holds itself"),
+        ("clips: {longest_s: 0.5}", "line 3: clips.longest_s: .*greater than or equal to 1"),
+        ("rules: ~nobody-has-this-name/rules.yaml", "no home folder is known for ~nobody-has-this-name"),
     ],
 )
 def test_words_that_yaml_reads_as_something_else(tmp_path: Path, line: str, message: str) -> None:

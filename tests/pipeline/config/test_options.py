@@ -366,3 +366,22 @@ def test_recording_means_what_it_says(
 def test_the_run_is_declared_by_these_parts_alone() -> None:
     named = {path[0] for path, _ in all_keys()}
     assert named == set(RunConfig.model_fields)
+
+
+LONG = f"rtsp://administrator:{'s3cret' * 12}@gate/1"
+
+
+@pytest.mark.parametrize(
+    ("sources", "settings"),
+    [([[LONG]], {}), (LONG.encode(), {}), ("a.mp4", {"streams": LONG}), ("a.mp4", {"streams": [[LONG]]})],
+)
+def test_a_password_is_hidden_also_where_its_url_is_cut(sources: Any, settings: dict[str, Any]) -> None:
+    with pytest.raises(ConfigError) as refused:
+        groundstream.open_pipeline(sources, "dog", **settings)
+    assert "s3cret" not in str(refused.value)
+
+
+@pytest.mark.parametrize("settings", [{"streams": {"source": "b.mp4"}}, {"streams": b"b.mp4"}])
+def test_streams_that_are_no_list_are_refused(settings: dict[str, Any]) -> None:
+    with pytest.raises(ConfigError, match="streams: expected a list"):
+        groundstream.open_pipeline("a.mp4", "dog", **settings)
