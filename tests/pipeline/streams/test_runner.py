@@ -28,7 +28,13 @@ class Owner:
 
     def __init__(self) -> None:
         self.failed = threading.Event()
+        #: Set to False where something later than the failure is to be waited for.
+        self.takes_after_failure = True
         self.seen: list[FrameResult | Event] = []
+
+    def note_failure(self, error: Exception) -> None:
+        if self.takes_after_failure:
+            self.failed.set()
 
     def keep(self, item: FrameResult | Event) -> None:
         assert self.failed.wait(PATIENCE_S)
@@ -52,7 +58,7 @@ def stream(tmp_path: Path, detector: RemoteDetector, owner: Owner) -> Iterator[S
     """A stream whose only output is a disk that is full."""
     clip = make_coloured(tmp_path / "clip.mp4", FRAMES)
     values = {"streams": [str(clip)], "phrases": PHRASES, "output": {"sinks": ["jsonl:/dev/full"]}}
-    runner = StreamRunner(StreamSpec("cam", make_config(values), False), lambda error: owner.failed.set())
+    runner = StreamRunner(StreamSpec("cam", make_config(values), False), owner.note_failure)
     runner.open()
     runner.attach(detector, OwnerSink(owner.keep))
     yield runner
@@ -60,8 +66,15 @@ def stream(tmp_path: Path, detector: RemoteDetector, owner: Owner) -> Iterator[S
 
 
 def test_a_stream_ends_when_all_its_outputs_have_failed_though_its_owner_never_does(
-    stream: StreamRunner, owner: Owner
+    stream: StreamRunner, owner: Owner, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    stop, owner.takes_after_failure = stream.stop, False
+
+    def stop_and_let_the_owner_take() -> None:
+        stop()
+        owner.failed.set()
+
+    monkeypatch.setattr(stream, "stop", stop_and_let_the_owner_take)
     stream.run()
     assert isinstance(stream.error, OutputError)
     assert stream.view.results == len(owner.seen) < FRAMES
