@@ -8,7 +8,9 @@ thread that fills it; the `renderer` hands the folder to its child, `renderer_ma
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
+
+from groundstream.operators.utils.lazy import lazy_names
 
 if TYPE_CHECKING:
     from groundstream.operators.clips.job import ClipWriter, left_behind
@@ -32,23 +34,17 @@ __all__ = [
 ]
 
 _HOMES = {
-    "ClipFiles": "spec",
-    "ClipManager": "manager",
-    "ClipSettings": "settings",
-    "ClipSpec": "spec",
-    "ClipWriter": "job",
-    "Renderer": "renderer",
-    "Span": "spec",
-    "clip_name": "spec",
-    "left_behind": "job",
-    "render_span": "render",
+    "ClipFiles": ".spec",
+    "ClipManager": ".manager",
+    "ClipSettings": ".settings",
+    "ClipSpec": ".spec",
+    "ClipWriter": ".job",
+    "Renderer": ".renderer",
+    "Span": ".spec",
+    "clip_name": ".spec",
+    "left_behind": ".job",
+    "render_span": ".render",
 }
 
-
-def __getattr__(name: str) -> Any:
-    """Import a name when it is first used: only rendering needs OpenCV, only the manager the records."""
-    if name not in _HOMES:
-        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-    from importlib import import_module
-
-    return getattr(import_module(f"{__name__}.{_HOMES[name]}"), name)
+#: Only rendering needs OpenCV, only the manager the records.
+__getattr__ = lazy_names(__name__, _HOMES)

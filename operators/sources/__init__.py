@@ -5,8 +5,9 @@ Names are imported when they are first used: the options are checked where no vi
 
 from __future__ import annotations
 
-from importlib import import_module
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
+
+from groundstream.operators.utils.lazy import lazy_names
 
 if TYPE_CHECKING:
     from groundstream.operators.sources.base import (
@@ -33,10 +34,6 @@ __all__ = [
     "open_source",
 ]
 
-_MODULES = {"SourceOptions": "options", "open_source": "open"}  # all others: base
+_HOMES = dict.fromkeys(__all__, ".base") | {"SourceOptions": ".options", "open_source": ".open"}
 
-
-def __getattr__(name: str) -> Any:
-    if name not in __all__:
-        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-    return getattr(import_module(f"{__name__}.{_MODULES.get(name, 'base')}"), name)
+__getattr__ = lazy_names(__name__, _HOMES)

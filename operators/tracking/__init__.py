@@ -6,10 +6,10 @@
 
 from __future__ import annotations
 
-from importlib import import_module
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from groundstream.operators.tracking.options import TrackerName
+from groundstream.operators.utils.lazy import lazy_names
 
 if TYPE_CHECKING:
     from groundstream.operators.tracking.association import PhraseTracker
@@ -19,14 +19,10 @@ if TYPE_CHECKING:
 __all__ = ["PhraseMemory", "PhraseRule", "PhraseTracker", "Tracker", "TrackerName"]
 
 _HOMES = {
-    "PhraseMemory": "phrases",
-    "PhraseRule": "phrases",
-    "PhraseTracker": "association",
-    "Tracker": "tracker",
+    "PhraseMemory": ".phrases",
+    "PhraseRule": ".phrases",
+    "PhraseTracker": ".association",
+    "Tracker": ".tracker",
 }
 
-
-def __getattr__(name: str) -> Any:
-    if name not in _HOMES:
-        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-    return getattr(import_module(f"{__name__}.{_HOMES[name]}"), name)
+__getattr__ = lazy_names(__name__, _HOMES)

@@ -34,6 +34,7 @@ from groundstream.models.temporal.cta import CTA
 from groundstream.models.temporal.file import SHIPPED, load_adapter, save_adapter
 from groundstream.models.types import Prompt
 from groundstream.operators.errors import ConfigError, OutputError, Reason, SourceError
+from groundstream.operators.utils.files import explain
 from groundstream.pipeline.commands.evaluate import measure, one_thread, table_of
 from groundstream.pipeline.evaluation.benchmark import Benchmark, Outcome
 from groundstream.pipeline.evaluation.measure import Variant
@@ -107,7 +108,7 @@ def adapt_command(options: AdaptOptions, console: Console) -> Outcome:
     try:
         save_adapter(options.out, adapter, grounder)
     except OSError as error:
-        raise OutputError(f"cannot write {options.out}: {error.strerror}; choose another --out") from None
+        raise OutputError(f"cannot write {options.out}: {explain(error)}; choose another --out") from None
     console.print(
         f"{options.out}: {gain[0]:+.2f} AP50 on spoiled frames; use it with --adapter {options.out}",
         soft_wrap=True,
@@ -160,7 +161,7 @@ def _train(grounder: Grounder, clips: Sequence[Clip], options: AdaptOptions, con
             file = render(Path(name) / "footage", shown, _extractor(grounder), recipe.versions, recipe.seed)
         except OSError as error:
             raise OutputError(
-                f"cannot keep the features of the footage in {tempfile.gettempdir()}: {error.strerror}; they "
+                f"cannot keep the features of the footage in {tempfile.gettempdir()}: {explain(error)}; they "
                 "take up to 5 GB: make room, or set TMPDIR to another folder"
             ) from None
         rng = np.random.default_rng(recipe.seed)

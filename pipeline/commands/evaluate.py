@@ -23,6 +23,7 @@ from groundstream.models.adaptation.clips import Clip
 from groundstream.models.registry import load_grounder
 from groundstream.models.temporal.file import load_adapter
 from groundstream.operators.errors import ConfigError, OutputError
+from groundstream.operators.utils.files import explain
 from groundstream.pipeline.evaluation.benchmark import QUESTIONS, Benchmark, Outcome
 from groundstream.pipeline.evaluation.measure import ScoreEMA, Variant
 
@@ -171,4 +172,4 @@ def _write(folder: Path, outcomes: dict[str, Outcome]) -> None:
         (folder / "temporal.json").write_text(json.dumps(content, indent=1))
         plot(outcomes, folder / "temporal.png")
     except OSError as error:
-        raise OutputError(f"cannot write to {folder}: {error.strerror}; choose another --out") from None
+        raise OutputError(f"cannot write to {folder}: {explain(error)}; choose another --out") from None

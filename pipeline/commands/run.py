@@ -22,6 +22,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal, get_origin
 import typer
 
 from groundstream.operators.errors import ConfigError
+from groundstream.operators.utils.files import explain
 from groundstream.pipeline.config.file import merged
 from groundstream.pipeline.config.flags import FLAGS, LOOK_FOR, RUNNING, Flag, key_at, nested
 from groundstream.pipeline.config.keys import Location, is_part, plain_kind
@@ -220,7 +221,7 @@ def _phrases_in(path: Path) -> tuple[str, ...]:
     try:
         return read_phrases(path).phrases
     except OSError as error:
-        raise ConfigError(f"cannot read the phrases in {path}: {error.strerror}") from None
+        raise ConfigError(f"cannot read the phrases in {path}: {explain(error)}") from None
     except ValueError as error:
         raise ConfigError(f"{path}: {error}") from None
 

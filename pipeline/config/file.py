@@ -15,6 +15,7 @@ from pydantic import ValidationError
 
 from groundstream.operators.errors import ConfigError
 from groundstream.operators.urls import shown
+from groundstream.operators.utils.files import explain
 from groundstream.pipeline.config.base import Strict
 from groundstream.pipeline.config.keys import (
     FLAT,
@@ -76,7 +77,7 @@ def read_file(path: Path, kind: type) -> Written:
     except IsADirectoryError:
         raise ConfigError(f"{path} is a directory; give a YAML file") from None
     except (OSError, UnicodeDecodeError) as error:
-        reason = error.strerror if isinstance(error, OSError) and error.strerror else str(error)
+        reason = explain(error) if isinstance(error, OSError) else str(error)
         raise ConfigError(f"cannot read the configuration {path}: {reason}") from None
     try:
         tree, values = yaml.compose(text, yaml.SafeLoader), yaml.safe_load(text)

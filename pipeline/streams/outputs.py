@@ -21,6 +21,7 @@ from groundstream.operators.sinks.resume import (
 )
 from groundstream.operators.sinks.server import MOST_AHEAD
 from groundstream.operators.sinks.video import VideoSink
+from groundstream.operators.utils.files import explain
 from groundstream.pipeline.config.run import EVENTS_NAME, RECORDS_NAME, VIDEO_NAME, OutputConfig
 
 SINK_CAPACITY = 64  # results that may wait for a slow sink; each holds its decoded frame
@@ -142,7 +143,7 @@ class StreamOutputs:
             self.folder.mkdir(parents=True, exist_ok=True)
         except OSError as error:
             raise OutputError(
-                f"cannot make the output folder {self.folder}: {error.strerror}; choose another --out"
+                f"cannot make the output folder {self.folder}: {explain(error)}; choose another --out"
             ) from None
         if not os.access(self.folder, os.W_OK):
             raise OutputError(f"the output folder {self.folder} cannot be written; choose another --out")

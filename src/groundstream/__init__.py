@@ -8,7 +8,9 @@ for result in gs.run("street.mp4", ["person", "white van"]):
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
+
+from groundstream.operators.utils.lazy import lazy_names
 
 if TYPE_CHECKING:
     from groundstream.models.types import Prompt
@@ -43,11 +45,4 @@ _HOMES = {
     "run": "groundstream.pipeline.api",
 }
 
-
-def __getattr__(name: str) -> Any:
-    """Import a public name when it is first used, so that `import groundstream` stays light."""
-    if name not in _HOMES:
-        raise AttributeError(f"module 'groundstream' has no attribute {name!r}")
-    from importlib import import_module
-
-    return getattr(import_module(_HOMES[name]), name)
+__getattr__ = lazy_names(__name__, _HOMES)

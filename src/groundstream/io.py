@@ -8,7 +8,9 @@ for record in io.read_records("out/detections.jsonl"):
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
+
+from groundstream.operators.utils.lazy import lazy_names
 
 if TYPE_CHECKING:
     from groundstream.operators.events.event import Event, Sighting
@@ -61,12 +63,6 @@ _HOMES = {
     "sinks.coco": ("finish_coco",),
 }
 
-
-def __getattr__(name: str) -> Any:
-    """Import a public name when it is first used, so that reading a file costs no more than it needs."""
-    from importlib import import_module
-
-    for home, names in _HOMES.items():
-        if name in names:
-            return getattr(import_module(f"groundstream.operators.{home}"), name)
-    raise AttributeError(f"module 'groundstream.io' has no attribute {name!r}")
+__getattr__ = lazy_names(
+    __name__, {name: f"groundstream.operators.{place}" for place, names in _HOMES.items() for name in names}
+)
